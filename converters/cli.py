@@ -1,0 +1,113 @@
+"""The commands of `python -m converters`.
+
+    build RUN       everything: convert, parity, thresholds, gating, golden data, backtest, pack
+    convert RUN     convert and compare only: which formats hold, and why not
+    backtest BUNDLE RUN   a packed bundle over a run's validation and labelled data
+
+Exit codes: 0 done; 2 wrong arguments; 3 refused, the reasons are on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from converters.backtest import backtest
+from converters.build import Build, Options, build, convert_run
+from converters.conversion import FORMATS
+from converters.pack import write
+from converters.refusal import Refused
+from converters.summary import backtest_summary, parity_summary, summary
+from edge_agent.contract.bundle import Bundle
+from edge_agent.contract.prefilter import Mode
+from edge_agent.errors import EdgeAgentError
+from training.artifacts import Run, RunError
+
+EXIT_REFUSED = 3
+"""A graph, threshold or bundle was refused, or an input cannot be used."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], str] = options.command
+    try:
+        print(command(options))  # noqa: T201 - the result of the command
+    except (Refused, RunError, EdgeAgentError) as error:
+        print(f"refused: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_REFUSED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m converters", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    making = commands.add_parser("build", help="make a bundle from a run folder")
+    _run_options(making)
+    making.add_argument("--out", type=Path, help="the file to write (default: NAME-VERSION.bundle in the run folder)")
+    making.add_argument("--name", help="name of the bundle (default: the run's)")
+    making.add_argument("--version", default="1.0.0", help="version of the bundle (default: 1.0.0)")
+    making.add_argument("--alarms-per-day", type=_positive, help="false alarms a day to set the thresholds for (default: the recipe's)")
+    making.add_argument("--mode", type=Mode, choices=tuple(Mode), help="what the prefilter does (default: the recipe's, as gating pays)")
+    making.add_argument("--provisional", action="store_true", help="pack a threshold that the data do not support, named so")
+    making.set_defaults(command=_build)
+    converting = commands.add_parser("convert", help="convert a run's graph and compare it with the float model")
+    _run_options(converting)
+    converting.set_defaults(command=_convert)
+    testing = commands.add_parser("backtest", help="run a bundle over a run's validation and labelled data")
+    testing.add_argument("bundle", type=Path)
+    testing.add_argument("run", type=Path, help="run folder")
+    testing.set_defaults(command=_backtest)
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="run folder, from `python -m training fit`")
+    parser.add_argument("--formats", type=_formats, default=FORMATS, metavar="F,F", help=f"of {','.join(FORMATS)} (default: all)")
+    parser.add_argument("--tflite-python", type=Path, help="Python of an environment with tflite-runtime, to measure on it as well")
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(text.split(",")))
+    if not set(wanted) <= set(FORMATS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(FORMATS)}, got {text}")
+    return wanted
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _progress() -> Callable[[str], None]:
+    start = time.monotonic()
+    return lambda message: print(f"[{time.monotonic() - start:6.1f} s] {message}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _build(options: argparse.Namespace) -> str:
+    made: Build = build(Run.read(options.run), Options(
+        formats=options.formats, name=options.name, version=options.version, alarms_per_day=options.alarms_per_day, mode=options.mode,
+        provisional=options.provisional, tflite_python=options.tflite_python), _progress())
+    assert made.manifest is not None  # noqa: S101 - build() gives one or raises
+    out = options.out or options.run / f"{made.manifest.name}-{made.manifest.version}.bundle"
+    write(out, made.data)
+    return f"{summary(made)}\nwritten to {out}"
+
+
+def _convert(options: argparse.Namespace) -> str:
+    made, _ = convert_run(Run.read(options.run), Options(formats=options.formats, tflite_python=options.tflite_python), _progress())
+    return f"{parity_summary(made)}\nflatbuffers are in {options.run / 'build'}"
+
+
+def _backtest(options: argparse.Namespace) -> str:
+    bundle, run = Bundle.read(options.bundle), Run.read(options.run)
+    results = {graph.format.value: {"validation": backtest(bundle, graph.format, *run.validation)} for graph in bundle.manifest.graphs}
+    if run.faulty is not None:
+        for graph in bundle.manifest.graphs:
+            results[graph.format]["labelled"] = backtest(bundle, graph.format, *run.faulty)
+    return backtest_summary(results)

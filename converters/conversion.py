@@ -1,0 +1,122 @@
+"""From SavedModel to `.tflite`, each format in a child process that may die.
+
+The child (`tf_child.py`) does several formats one after the other, since importing TensorFlow costs more than converting. When it
+dies (full int8 of a looped LSTM ends in SIGSEGV), the format it was at is refused, and a new child does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from converters.refusal import Refused
+from edge_agent.contract.records import Floats
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: children are started there so that they find these packages."""
+
+FORMATS = ("float32", "float16", "int8")
+"""Formats that can be made here, in the order they are made."""
+
+CANDIDATES = {"int8": ("int8", "int8_products")}
+"""Ways to make a format, the first that detects what the float model does is shipped. int8: the whole body, or its products alone."""
+
+REFERENCE = "reference"
+"""The step that scores the float model itself."""
+
+STEP_TIMEOUT_S = 1800.0
+"""Longest that a child may take; an unrolled LSTM of 64 steps takes some 60 s in int8, a hang takes for ever."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Conversion:
+    """What came of a run's graph."""
+
+    models: dict[str, bytes] = field(default_factory=dict)
+    """Flatbuffers by format, or by the way to make it."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Reasons likewise."""
+    reference: Floats | None = None
+    """float32 [k] or [k, L]: scores of the float model for the cases."""
+
+
+def convert(
+    saved_model: Path, *, formats: Sequence[str], samples: Floats, cases: Floats, streaming: bool, out: Path,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Conversion:
+    """Convert to each format and score the cases with the float model.
+
+    Args:
+        saved_model: the run's `graph/`.
+        formats: of `FORMATS`.
+        samples: float32 [k, T, C] windows (streaming: [s, L, C] sequences) that set the ranges of int8.
+        cases: float32 [k, T, C] windows (streaming: [k, L, C] sequences) for the reference scores.
+        streaming: the graph takes one row at a time.
+        out: folder for the files; made if missing.
+        progress: told what is being done.
+
+    Raises:
+        Refused: the float model itself cannot be run.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    np.save(out / "samples.npy", samples)
+    np.save(out / "cases.npy", cases)
+    job = {"saved_model": str(saved_model.resolve()), "out": str(out.resolve()), "streaming": streaming,
+           "samples": str((out / "samples.npy").resolve()), "cases": str((out / "cases.npy").resolve())}
+    result, left = Conversion(), [REFERENCE, *(way for format in formats for way in CANDIDATES.get(format, (format,)))]
+    while left:
+        left = _child(job, left, out, result, progress)
+    if REFERENCE in result.refused:
+        raise Refused(f"the float model of {saved_model} cannot be scored: {result.refused[REFERENCE]}")
+    result.reference = np.load(out / "reference.npy")
+    return result
+
+
+def _child(job: dict[str, object], steps: list[str], out: Path, result: Conversion, progress: Callable[[str], None]) -> list[str]:
+    """Run the steps in one child; return those left when it died."""
+    (out / "job.json").write_text(json.dumps({**job, "steps": steps}), encoding="utf-8")
+    left, at = list(steps), ""
+    with (out / "convert.log").open("ab") as log:
+        child = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "converters.tf_child", str(out / "job.json")], cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+        guard = threading.Timer(STEP_TIMEOUT_S * len(steps), child.kill)
+        guard.start()
+        with child, child.stdout or subprocess.DEVNULL as replies:  # type: ignore[union-attr]
+            for line in replies:
+                reply = json.loads(line)
+                at = reply["step"]
+                _note(reply, out, result, progress)
+                if reply["state"] != "started":
+                    left.remove(at)
+                    at = ""
+        guard.cancel()
+    if left:
+        step = at or left[0]
+        result.refused[step] = _death(child.returncode, step)
+        progress(f"{step}: refused, {result.refused[step]}; its output is in {out / 'convert.log'}")
+        left.remove(step)
+    return left
+
+
+def _note(reply: dict[str, str], out: Path, result: Conversion, progress: Callable[[str], None]) -> None:
+    step = reply["step"]
+    if reply["state"] == "started":
+        progress("scoring with the float model" if step == REFERENCE else f"converting to {step}")
+    elif reply["state"] == "refused":
+        result.refused[step] = reply["reason"]
+        progress(f"{step}: refused, {reply['reason']}")
+    elif step != REFERENCE:
+        result.models[step] = (out / f"model_{step}.tflite").read_bytes()
+
+
+def _death(code: int, step: str) -> str:
+    how = f"died with {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    return f"the converter process {how} while making {step}"

@@ -1,0 +1,143 @@
+"""Does a converted graph still detect what the float model detects? Figures, limits, and a refusal that names both.
+
+A rank correlation on normal windows proves nothing: a dead int8 detector had .998. So parity is measured on held-out
+normal windows and on faulty ones together, and on a fault that grows out of every bound:
+
+    rank_pooled      Spearman over all cases                               >= .99
+    rank_normal      Spearman over the normal cases alone                  >= .95
+    auc_pr_change    |average precision - that of the float model|         <= .01
+    ratio_change     relative change of (median fault - median normal) / MAD of normal   <= .10
+    growth_fall      largest relative fall of the score with a growing fault, from the body's range on   <= 1e-6
+
+Inside the body's range the float model itself may fall for a moment; there the graph may fall by `growth_fall_inside` and
+the float model by `growth_fall_reference`, and they must agree within .05.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.cases import Cases, faulty_labels
+from edge_agent.contract.records import Doubles, Floats
+
+MIN_RANK_POOLED = 0.99
+MIN_RANK_NORMAL = 0.95
+MAX_AUC_CHANGE = 0.01
+MAX_RATIO_CHANGE = 0.10
+"""Limits of the contract; the measured losses of a sound int8 build are a tenth of them."""
+
+MAX_FALL = 1e-6
+"""Relative fall of a growing score that is float32 rounding, not a fall."""
+
+MAX_FALL_CHANGE = 0.05
+"""How much more than the float model a graph may fall inside the body's range."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How a graph compares with the float model."""
+
+    rank_pooled: float
+    rank_normal: float
+    auc_pr: float
+    auc_pr_change: float
+    ratio: float
+    """(median fault - median normal) / MAD of the normal cases."""
+    ratio_change: float
+    growth_fall: float
+    growth_fall_inside: float
+    growth_fall_reference: float
+    largest_error: float
+    """Largest |a - b| / (|b| + median |b|) over normal and faulty cases."""
+
+    def figures(self) -> dict[str, float]:
+        """As the manifest keeps them: six decimals."""
+        return {name: round(value, 6) for name, value in asdict(self).items()}
+
+    def problems(self) -> list[str]:
+        """Every limit that does not hold, with the figure."""
+        limits = (
+            (self.rank_pooled >= MIN_RANK_POOLED, f"rank correlation {self.rank_pooled:.4f}, at least {MIN_RANK_POOLED}"),
+            (self.rank_normal >= MIN_RANK_NORMAL, f"rank correlation within normals {self.rank_normal:.4f}, at least {MIN_RANK_NORMAL}"),
+            (self.auc_pr_change <= MAX_AUC_CHANGE, f"AUC-PR changes by {self.auc_pr_change:.4f}, at most {MAX_AUC_CHANGE}"),
+            (self.ratio_change <= MAX_RATIO_CHANGE,
+             f"fault-to-normal ratio changes by {self.ratio_change:.1%}, at most {MAX_RATIO_CHANGE:.0%}"),
+            (self.growth_fall <= MAX_FALL, f"a growing fault lowers the score by {self.growth_fall:.2g} of itself, never allowed"),
+            (self.growth_fall_inside <= self.growth_fall_reference + MAX_FALL_CHANGE,
+             f"inside the body's range a growing fault lowers the score by {self.growth_fall_inside:.2f}, "
+             f"that of the float model by {self.growth_fall_reference:.2f}"),
+        )
+        return [text for holds, text in limits if not holds]
+
+
+def compare(scores: Floats, reference: Floats, cases: Cases) -> Parity:
+    """Compare a graph's scores of the cases with those of the float model; [k], or [k, L] along sequences."""
+    judged = cases.normal + cases.faulty
+    got, want = (_counted(array, cases)[:judged] for array in (scores, reference))
+    labels = faulty_labels(cases)
+    peak, peak_want = got.max(axis=1), want.max(axis=1)
+    auc, auc_want = average_precision(peak, labels), average_precision(peak_want, labels)
+    ratio, ratio_want = _ratio(peak, labels), _ratio(peak_want, labels)
+    grown, grown_want = (_counted(array, cases)[judged:, -1].reshape(cases.growth) for array in (scores, reference))
+    inside = cases.growth_inside
+    return Parity(
+        rank_pooled=spearman(got.ravel(), want.ravel()), rank_normal=spearman(got[~labels].ravel(), want[~labels].ravel()),
+        auc_pr=auc, auc_pr_change=abs(auc - auc_want), ratio=ratio, ratio_change=abs(ratio / ratio_want - 1) if ratio_want else 0.0,
+        growth_fall=_largest_fall(grown[:, inside:]), growth_fall_inside=_largest_fall(grown[:, : inside + 1]),
+        growth_fall_reference=_largest_fall(grown_want[:, : inside + 1]), largest_error=largest_error(got, want),
+    )
+
+
+def largest_error(got: Floats | Doubles, want: Floats | Doubles) -> float:
+    """Largest |a - b| / (|b| + median |b|): the measure that golden data are judged by."""
+    scale = np.abs(want) + np.median(np.abs(want))
+    return float(np.max(np.abs(got - want) / np.where(scale > 0, scale, 1)))
+
+
+def spearman(a: Doubles, b: Doubles) -> float:
+    """Rank correlation, ties given their mean rank (Spearman 1904); 1 where both are constant, 0 where only one is."""
+    ranks = [_ranks(values) for values in (a, b)]
+    deviations = [rank - rank.mean() for rank in ranks]
+    norms = [float(np.sqrt((deviation**2).sum())) for deviation in deviations]
+    if not all(norms):
+        return 1.0 if not any(norms) else 0.0
+    return float(deviations[0] @ deviations[1] / (norms[0] * norms[1]))
+
+
+def average_precision(scores: Doubles, labels: NDArray[np.bool_]) -> float:
+    """Area under the precision-recall curve by steps, ties taken together; NaN-free, 0 without faulty cases."""
+    if not labels.any():
+        return 0.0
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(labels[order])
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    precision, recall = hits[ends] / (ends + 1), hits[ends] / hits[-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def _counted(scores: Floats, cases: Cases) -> Doubles:
+    """Scores as float64 [k, steps that count]."""
+    wide = scores.astype(np.float64).reshape(len(scores), -1)
+    return wide[:, cases.warm_up:]
+
+
+def _ranks(values: Doubles) -> Doubles:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((2 * last - counts - 1) / 2)[inverse.ravel()]
+
+
+def _ratio(peaks: Doubles, labels: NDArray[np.bool_]) -> float:
+    normal = peaks[~labels]
+    spread = float(np.median(np.abs(normal - np.median(normal))))
+    return float((np.median(peaks[labels]) - np.median(normal)) / spread) if spread else 0.0
+
+
+def _largest_fall(grown: Doubles) -> float:
+    """Largest fall below an earlier score, as a share of it; [faults, severities]."""
+    highest = np.maximum.accumulate(grown, axis=1)
+    scale = np.maximum(np.abs(highest), np.finfo(np.float32).tiny)
+    return float(np.max((highest - grown) / scale, initial=0.0))

@@ -1,0 +1,7 @@
+"""Why a format is not shipped: an outcome with reasons and figures, not a crash."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):  # noqa: N818 - an outcome, not a fault of the program
+    """A graph, a threshold or a whole bundle is refused; the message says why and what to do instead."""

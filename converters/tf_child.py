@@ -1,0 +1,152 @@
+"""The conversion child: the only part of the converters that imports TensorFlow, in a process of its own, which may die.
+
+    python -m converters.tf_child JOB.json
+
+The job names a SavedModel, the steps (`reference`, `float32`, `float16`, `int8`, `int8_products`), where the arrays are and where results
+go. For each step one JSON line is written to standard output before it (`started`) and one after (`done`, or `refused` with
+the reason). What TensorFlow prints goes to standard error. When the process dies, the parent knows in which step.
+
+int8 is selective: only operators built under the name scope `body` are quantized; front and head stay float32. A score
+head in int8 is a dead detector: a spike of 20 spreads raises its score 1.1 times instead of 34. `int8_products` quantizes
+only the body's matrix products and keeps its gates and sums in float: what a recurrent cell needs, whose rounding errors add up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import numpy as np
+
+from converters.flatbuffer import SIGNATURE, in_body, operators
+from converters.float16 import with_float16_weights
+from converters.refusal import Refused
+
+PRODUCTS = frozenset({"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL"})
+"""Operators with weights: where the bytes and most of the time of a body are."""
+
+LONGEST_REASON = 400
+"""Characters of a converter's message that are kept: MLIR prints whole graphs."""
+
+
+def main(job_path: str) -> None:
+    """Run the steps of a job."""
+    replies = _take_stdout()
+    job = json.loads(Path(job_path).read_text(encoding="utf-8"))
+    out = Path(job["out"])
+    steps: dict[str, Callable[[dict[str, Any]], bytes]] = {
+        "float32": _float32, "float16": _float16, "int8": _int8, "int8_products": lambda job: _int8(job, PRODUCTS)}
+    for step in job["steps"]:
+        _say(replies, step=step, state="started")
+        try:
+            if step == "reference":
+                np.save(out / "reference.npy", _reference(job))
+            else:
+                (out / f"model_{step}.tflite").write_bytes(steps[step](job))
+        except Exception as error:  # noqa: BLE001 - whatever the converter says becomes the reason of a refusal
+            _say(replies, step=step, state="refused", reason=_first_lines(error))
+        else:
+            _say(replies, step=step, state="done")
+
+
+def _take_stdout() -> TextIO:
+    """Keep standard output for the replies; whatever else is printed goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return replies
+
+
+def _say(replies: TextIO, **line: str) -> None:
+    replies.write(json.dumps(line) + "\n")
+    replies.flush()
+
+
+def _first_lines(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " …"
+
+
+def _converter(job: dict[str, Any]) -> Any:  # noqa: ANN401 - TensorFlow has no types
+    import tensorflow as tf  # noqa: PLC0415 - only the child's steps need it
+
+    return tf.lite.TFLiteConverter.from_saved_model(job["saved_model"], signature_keys=[SIGNATURE])
+
+
+def _float32(job: dict[str, Any]) -> bytes:
+    return bytes(_converter(job).convert())
+
+
+def _float16(job: dict[str, Any]) -> bytes:
+    return with_float16_weights(_float32(job))
+
+
+def _int8(job: dict[str, Any], kinds: frozenset[str] | None = None) -> bytes:
+    """Quantize the body's operators (of these kinds only, where given) on ranges seen along the samples."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    found = operators(_float32(job))
+    outside = [name for operator in found for name in operator.outputs
+               if not in_body(name) or (kinds is not None and operator.name not in kinds)]
+    if len(outside) == sum(len(operator.outputs) for operator in found):
+        raise Refused("the detector has no body to quantize: all of its operators are front or head, which stay float; ship float32")
+    samples = list(_samples(job))
+    converter = _converter(job)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: iter(samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter,
+        debug_dataset=lambda: iter(samples),
+        debug_options=tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=outside),
+    )
+    return bytes(debugger.get_nondebug_quantized_model())
+
+
+def _signature(job: dict[str, Any]) -> Any:  # noqa: ANN401 - TensorFlow has no types
+    import tensorflow as tf  # noqa: PLC0415
+
+    model = tf.saved_model.load(job["saved_model"])
+    signature = model.signatures[SIGNATURE]
+    signature.keep = model
+    return signature
+
+
+def _steps(signature: Any, sequence: np.ndarray) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:  # noqa: ANN401
+    """Inputs and outputs of a streaming graph along a sequence [L, C], its states fed back from zeros."""
+    specs = {name: spec for name, spec in signature.structured_input_signature[1].items() if name != "window"}
+    states = {name: np.zeros(spec.shape, np.float32) for name, spec in specs.items()}
+    for row in sequence:
+        given = {"window": row[np.newaxis, np.newaxis], **states}
+        result = {name: tensor.numpy() for name, tensor in signature(**given).items()}
+        yield given, result
+        states = {name: result[name] for name in states}
+
+
+def _samples(job: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
+    """Calibration inputs: windows [k, T, C], or along sequences [s, L, C] every row with its true states."""
+    arrays = np.load(job["samples"], allow_pickle=False)
+    if not job["streaming"]:
+        yield from ({"window": window[np.newaxis]} for window in arrays)
+        return
+    signature = _signature(job)
+    for sequence in arrays:
+        yield from (given for given, _ in _steps(signature, sequence))
+
+
+def _reference(job: dict[str, Any]) -> np.ndarray:
+    """Scores of the float model itself: [k] for windows, [k, L] along sequences."""
+    signature, cases = _signature(job), np.load(job["cases"], allow_pickle=False)
+    if not job["streaming"]:
+        return np.array([signature(window=window[np.newaxis])["score"].numpy()[0] for window in cases], np.float32)
+    return np.array([[result["score"][0] for _, result in _steps(signature, sequence)] for sequence in cases], np.float32)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

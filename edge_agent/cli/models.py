@@ -1,0 +1,185 @@
+"""`install`, `inspect`, `bench`, `calibrate`: what a technician does with a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge_agent.cli.parser import EXIT_FAILED
+from edge_agent.contract.bundle import Bundle
+from edge_agent.contract.manifest import Manifest
+
+
+def install(arguments: argparse.Namespace) -> int:
+    """Check a bundle on this machine and make it the model of a stream."""
+    from edge_agent.cli.service import pick_stream
+    from edge_agent.config import config_path, load
+    from edge_agent.scoring.selection import choose
+    from edge_agent.update.slots import Slots
+    from edge_agent.watching import channel_problem
+
+    settings = load(config_path(arguments.config))
+    stream = pick_stream(settings, arguments.stream)
+    own, path = settings.streams[stream], Path(arguments.bundle)
+    bundle = Bundle.read(path)
+    if own.channels and (problem := channel_problem(own.channels, bundle.manifest.input.channels)):
+        print(f"edge-agent: not installed: {problem}", file=sys.stderr)
+        return EXIT_FAILED
+    trial, _, _ = choose(bundle, own.scoring)
+    Slots(settings.stream_path(stream) / "slots").install(path)
+    name = f"{bundle.manifest.name} {bundle.manifest.version}"
+    print(f"{name} is the model of stream {stream} from the next start on; its {trial.spec.format} graph gives its golden scores here")
+    if own.bundle:
+        print(f"but the settings name another: streams.{stream}.bundle = {own.bundle!r}; remove that line", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def calibrate(arguments: argparse.Namespace) -> int:
+    """Fit prefilter and threshold to normal readings of this site, or undo that."""
+    from edge_agent.cli.data import Progress, blocks_for, open_source, replay_source, seconds
+    from edge_agent.cli.service import pick_stream
+    from edge_agent.config import config_path, load
+    from edge_agent.errors import EdgeAgentError
+    from edge_agent.on_site import figures, recalibrate
+    from edge_agent.scoring.selection import choose
+    from edge_agent.watching import SITE_FILE, find_bundle
+
+    settings = load(config_path(arguments.config))
+    stream = pick_stream(settings, arguments.stream)
+    own, path = settings.streams[stream], settings.stream_path(stream) / SITE_FILE
+    if arguments.undo:
+        there = path.exists()
+        path.unlink(missing_ok=True)
+        print("the bundle's own calibration is used from the next start on" if there else "there was no on-site calibration")
+        return 0
+    found = find_bundle(own, settings.stream_path(stream))
+    if found.bundle is None:
+        raise EdgeAgentError(f"no bundle to calibrate: {found.problem or 'none is installed'}; without one the agent learns by itself")
+    trial, scorer, _ = choose(found.bundle, own.scoring)
+    if arguments.data:
+        source, duration_s = replay_source(arguments.data, found.bundle.manifest.input), float("inf")
+    else:
+        source, duration_s = open_source(settings, stream), seconds(arguments.duration)
+    blocks = list(blocks_for(source, duration_s, Progress(), "calibrating"))
+    try:
+        site = recalibrate(found.bundle, trial.spec, scorer, blocks, _now())
+    except ValueError as error:
+        raise EdgeAgentError(f"not calibrated: {error}") from error
+    old, new = figures(trial.spec.calibration), figures(site.calibration)
+    if not arguments.dry_run:
+        site.save(path)
+    if arguments.json:
+        print(json.dumps({"graph": str(trial.spec.format), "old": old, "new": new, "saved": not arguments.dry_run}, indent=2))
+        return 0
+    print(f"{'':<16}{'the bundle':>14}{'this site':>14}")
+    for name, value in old.items():
+        print(f"{name:<16}{_cell(value):>14}{_cell(new[name]):>14}")
+    print("nothing was changed (--dry-run)" if arguments.dry_run else f"saved; used from the next start on. Back: edge-agent calibrate --undo --stream {stream}")
+    return 0
+
+
+def _cell(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _now() -> str:
+    import time
+
+    from edge_agent.contract.wire import utc_text
+
+    return utc_text(time.time_ns())
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Print what a bundle holds."""
+    bundle = Bundle.read(Path(arguments.bundle))
+    if arguments.json:
+        print(json.dumps(bundle.manifest.to_dict() | {"sha256": bundle.sha256}, indent=2))
+        return 0
+    print("\n".join(describe(bundle.manifest, bundle.sha256)))
+    return 0
+
+
+def describe(manifest: Manifest, sha256: str) -> list[str]:
+    """Return the lines that tell a technician what a bundle is for and how far to trust it."""
+    spec = manifest.input
+    shape = "one reading at a time" if spec.streaming else f"windows of {spec.window} readings ({spec.window_s:g} s)"
+    lines = [
+        f"{manifest.name} {manifest.version}, made {manifest.created}",
+        f"  sha256      {sha256}",
+        f"  watches     {shape} at {spec.rate_hz:g} Hz, every {spec.stride}",
+    ]
+    for channel in spec.channels:
+        limits = "" if channel.low is channel.high is None else f", plausible {channel.low} to {channel.high}"
+        lines.append(f"  channel     {channel.name}{f' [{channel.unit}]' if channel.unit else ''}{limits}")
+    for graph in manifest.graphs:
+        calibration = graph.calibration
+        lines.append(
+            f"  graph       {graph.format}: {graph.size / 1024:.1f} KiB, threshold {calibration.threshold:.6g} "
+            f"({calibration.grade}), asked {calibration.alarms_per_day:g} false alarms a day"
+        )
+        if calibration.hours_needed:
+            lines.append(f"              {calibration.hours_needed:.0f} h more of normal data would give a better threshold")
+    rule = manifest.decision.rule
+    lines += [
+        f"  prefilter   {manifest.prefilter.mode}, a window at least every {manifest.prefilter.max_skip_s:g} s is scored",
+        f"  decision    {rule.n} of {rule.m} windows, closes after {rule.hold_off_s:g} s of quiet",
+    ]
+    metrics: dict[str, Any] = manifest.provenance.get("metrics", {})
+    lines += [f"  {name:<11} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float)]
+    return lines
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Time every graph with every setting on this machine."""
+    import os
+
+    from edge_agent.scoring.selection import try_graph
+    from edge_agent.scoring.settings import ScoringSettings
+
+    bundle = Bundle.read(Path(arguments.bundle))
+    threads = sorted({1, min(2, os.cpu_count() or 1), min(4, os.cpu_count() or 1)})
+    rows = []
+    for spec in bundle.manifest.graphs:
+        for delegate in ("xnnpack", "none", *arguments.delegate):
+            for count in threads:
+                settings = ScoringSettings(runtime=arguments.runtime, threads=count, delegate=delegate)
+                trial, _ = try_graph(bundle, spec, settings)
+                rows.append(
+                    {
+                        "format": str(spec.format),
+                        "delegate": delegate,
+                        "threads": count,
+                        "kernels": trial.kernels,
+                        "us_per_window": None if trial.problem else round(trial.us_per_window, 2),
+                        "golden_error": None if trial.problem else trial.golden_error,
+                        "problem": trial.problem,
+                    }
+                )
+    fit = [row for row in rows if not row["problem"]]
+    best = min(fit, key=lambda row: row["us_per_window"]) if fit else None
+    if arguments.json:
+        print(json.dumps({"best": best, "trials": rows}, indent=2))
+    else:
+        _print_trials(rows, best)
+    return 0 if best else EXIT_FAILED
+
+
+def _print_trials(rows: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
+    print(f"{'graph':<10}{'delegate':<10}{'threads':>7}  {'us a window':>11}  {'golden error':>12}  kernels")
+    for row in rows:
+        if row["problem"]:
+            print(f"{row['format']:<10}{row['delegate']:<10}{row['threads']:>7}  left out: {row['problem']}")
+            continue
+        print(
+            f"{row['format']:<10}{row['delegate']:<10}{row['threads']:>7}  {row['us_per_window']:>11.1f}  "
+            f"{row['golden_error']:>12.2g}  {row['kernels']}"
+        )
+    if best:
+        print(f'\ntake: graph = "{best["format"]}", threads = {best["threads"]}, delegate = "{best["delegate"]}"')
+    else:
+        print("\nno graph of this bundle may run here")

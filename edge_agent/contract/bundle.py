@@ -1,0 +1,190 @@
+"""A detector in one file: `<name>-<version>.bundle`, a zip of `manifest.json` and the members that it names.
+
+Reading trusts nothing. In this order: size of the file; the zip's own tables (count, sizes, ratio, names, no links, no
+encryption) before anything is unpacked; the manifest; then exactly the members it names, each of the size and SHA-256
+it states. Only then can bytes reach a runtime. The bundle stays in memory: nothing is ever extracted to disk.
+
+Whatever the bytes, `Bundle.read` gives a bundle or a BundleError whose message a technician can act on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.contract.arrays import read_npz
+from edge_agent.contract.manifest import FILE, MAX_MANIFEST_BYTES, Manifest
+from edge_agent.contract.prefilter import Prefilter
+from edge_agent.errors import BundleError, DigestMismatch, ManifestError
+
+MANIFEST = "manifest.json"
+"""The member that names all others; the first in the file."""
+
+MAX_BUNDLE_BYTES = 64 << 20
+"""Size of the file, and of everything unpacked together: ten times the largest detector planned, and fits a 512 MB device."""
+
+MAX_MEMBERS = 16
+"""Files in the bundle: manifest, four formats, prefilter, golden data, report, with room to spare."""
+
+MAX_DIRECTORY_BYTES = 4096
+"""The zip's table of contents; 16 members of 100 characters need some 2.4 kB. Bounds what the zip reader builds from it."""
+
+MAX_RATIO = 200
+"""Unpacked to packed size of a member; reports and manifests reach 10, repeated golden data 50, a zip bomb 1000."""
+
+_END = struct.Struct("<4s4H2IH")
+"""The end record of a zip: signature, disks, entries, size and offset of the table of contents, length of the comment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """A bundle that was read and checked."""
+
+    manifest: Manifest
+    members: dict[str, bytes]
+    """Contents by file name, without the manifest."""
+    sha256: str
+    """Digest of the whole file, hexadecimal: the identity of the bundle."""
+
+    @classmethod
+    def read(cls, source: Path | str | bytes) -> Bundle:
+        """Read and check a bundle.
+
+        Args:
+            source: a path, or the bytes of the file.
+
+        Raises:
+            UnsupportedFormat: made for a newer agent.
+            DigestMismatch: a member is not the one the manifest names.
+            ManifestError: the manifest or a member is missing, malformed or beyond a limit.
+            BundleError: the file cannot be read, is not a bundle, or is not safe to unpack.
+        """
+        data = source if isinstance(source, bytes) else _file(Path(source))
+        if len(data) > MAX_BUNDLE_BYTES:
+            raise BundleError(f"the bundle has {len(data)} bytes, at most {MAX_BUNDLE_BYTES} are read")
+        _check_end(data)
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                infos = _check_contents(archive.infolist())
+                manifest = Manifest.from_json(_member(archive, infos, MANIFEST, MAX_MANIFEST_BYTES))
+                members = _named(archive, infos, manifest)
+        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+            raise BundleError(f"the file is damaged: {error}; copy it again and compare its SHA-256") from error
+        return cls(manifest=manifest, members=members, sha256=hashlib.sha256(data).hexdigest())
+
+    def graph(self, format: str) -> bytes:  # noqa: A002 - the manifest's own word
+        """The `.tflite` of a format; ManifestError when the bundle has none."""
+        return self.members[self.manifest.graph(format).file]
+
+    def prefilter(self) -> Prefilter:
+        """The Gaussian in front of the network.
+
+        Raises:
+            ManifestError: its arrays are not those of a prefilter.
+        """
+        file = self.manifest.prefilter.file
+        try:
+            return Prefilter.from_npz(self.members[file])
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ManifestError(f"{file} does not hold a prefilter: {error}; build the bundle again") from error
+
+    def golden(self) -> dict[str, NDArray[np.generic]]:
+        """Golden inputs (`windows` or `sequence`) and `score_<format>` for every graph.
+
+        Raises:
+            ManifestError: the arrays are not what the manifest's graphs need.
+        """
+        arrays = read_npz(self.members[self.manifest.golden.file], self.manifest.golden.file)
+        name = "sequence" if self.manifest.input.streaming else "windows"
+        inputs, channels = arrays.get(name), len(self.manifest.input.channels)
+        if inputs is None or inputs.dtype != np.float32 or inputs.ndim != 3 or inputs.shape[2] != channels or not inputs.size:
+            raise ManifestError(f"{self.manifest.golden.file} must hold `{name}` float32 [g, rows, {channels}]: build the bundle again")
+        for graph in self.manifest.graphs:
+            scores = arrays.get(f"score_{graph.format}")
+            if scores is None or scores.dtype != np.float32 or scores.shape[:1] != inputs.shape[:1] or not np.isfinite(scores).all():
+                raise ManifestError(f"{self.manifest.golden.file} must hold finite `score_{graph.format}` float32, one per input")
+        return arrays
+
+
+def _file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BUNDLE_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check_end(data: bytes) -> None:
+    """The table of contents must be small and end the file: no comment, no 64-bit forms, nothing appended."""
+    if len(data) < _END.size or not data.startswith(b"PK\x03\x04"):
+        raise BundleError("the file is not a bundle: it does not begin as a zip; was it copied whole?")
+    signature, _, _, _, entries, size, _, comment = _END.unpack(data[-_END.size:])
+    if signature != b"PK\x05\x06" or comment:
+        raise BundleError("the file is truncated, or something was appended to it: copy it again and compare its SHA-256")
+    if entries > MAX_MEMBERS or size > MAX_DIRECTORY_BYTES or data[-_END.size - 20:][:4] == b"PK\x06\x07":
+        raise BundleError(f"the bundle lists {entries} files in {size} bytes, at most {MAX_MEMBERS} in {MAX_DIRECTORY_BYTES} are read")
+
+
+def _check_contents(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Judge every member by the table of contents, before anything is unpacked."""
+    seen: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        _check_name(info)
+        if info.filename in seen:
+            raise BundleError(f"the bundle holds {info.filename!r} twice: it is not clear which is meant")
+        if info.file_size > MAX_RATIO * max(info.compress_size, 1):
+            raise BundleError(f"{info.filename!r} unpacks to {info.file_size} bytes from {info.compress_size}, "
+                              f"more than {MAX_RATIO} times: refused as a zip bomb")
+        seen[info.filename] = info
+    total = sum(info.file_size for info in infos)
+    if total > MAX_BUNDLE_BYTES or len(infos) > MAX_MEMBERS:
+        raise BundleError(f"the bundle unpacks to {len(infos)} files of {total} bytes, at most {MAX_MEMBERS} of {MAX_BUNDLE_BYTES} are read")
+    return seen
+
+
+def _check_name(info: zipfile.ZipInfo) -> None:
+    name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name:
+        raise BundleError(f"the bundle holds {name[:120]!r}, a path that leads out of it: refused")
+    if FILE.fullmatch(name) is None:
+        raise BundleError(f"the bundle holds {name[:120]!r}: only plain file names without folders are read")
+    if kind not in (0, stat.S_IFREG):
+        raise BundleError(f"the bundle holds {name!r} as a link or special file: refused")
+    if info.flag_bits & 0x1:
+        raise BundleError(f"the bundle holds {name!r} encrypted: refused")
+
+
+def _member(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], name: str, limit: int) -> bytes:
+    """Unpack at most `limit` bytes, whatever the table of contents says."""
+    if name not in infos:
+        raise ManifestError(f"the bundle holds no {name}: it was not made by this converter or is incomplete")
+    if infos[name].file_size > limit:
+        raise ManifestError(f"{name} has {infos[name].file_size} bytes, at most {limit} are read")
+    with archive.open(infos[name]) as member:
+        return member.read(limit + 1)
+
+
+def _named(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], manifest: Manifest) -> dict[str, bytes]:
+    """Read exactly the members the manifest names, each of the size and digest it states."""
+    members: dict[str, bytes] = {}
+    for member in manifest.members():
+        data = _member(archive, infos, member.file, max(member.size, infos[member.file].file_size if member.file in infos else 0))
+        digest = hashlib.sha256(data).hexdigest()
+        if len(data) != member.size or digest != member.sha256:
+            raise DigestMismatch(f"{member.file} is not the file the manifest names: {len(data)} bytes with SHA-256 {digest[:16]}…, "
+                                 f"expected {member.size} with {member.sha256[:16]}…; copy or build the bundle again")
+        members[member.file] = data
+    extra = sorted(set(infos) - set(members) - {MANIFEST})
+    if extra:
+        raise ManifestError(f"the bundle holds files that its manifest does not name: {', '.join(extra)}")
+    return members

@@ -1,0 +1,320 @@
+"""Learning on site: a Gaussian where there is no model yet, and a recalibration of one that is there.
+
+`Learning` watches a stream without a bundle: it collects readings (state `calibrating`), fits the window Gaussian, and from
+then on decides with it. What it learned is a `SiteModel`, one file, so that a restart goes on watching. `recalibrate` makes the
+same kind of file for a stream with a bundle: it is bound to the digest of the graph and never touches the signed bundle.
+
+What was learned on site is `provisional` unless there was enough normal data to count alarms on (contract/calibration.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_agent.contract import strict_json
+from edge_agent.contract.bundle import Bundle
+from edge_agent.contract.calibration import Calibration, calibrate
+from edge_agent.contract.decision import Decider, DecisionRule
+from edge_agent.contract.manifest import GraphSpec, InputSpec
+from edge_agent.contract.prefilter import Mode, Prefilter, independent_windows
+from edge_agent.contract.records import Block, Channel, Decision, Fault, Floats, Times, Unknown, WindowBatch
+from edge_agent.contract.windows import Windower, measured_rate_hz, stuck_limits
+from edge_agent.errors import BundleError, ManifestError
+from edge_agent.pipeline import Pipeline, PrefilterSettings, bundle_pipeline
+from edge_agent.ports import Scorer
+
+MAX_SITE_BYTES = 96 << 20
+"""Largest site file read: the prefilter of 512 channels has 52 MB of precision matrix, a third more in base64."""
+
+PROVISIONAL_K = 5.0
+"""Factor of the provisional threshold of a Gaussian alone: its distances have longer tails than the scores of a network."""
+
+LEAST_P = 1e-12
+"""Smallest probability that a limit of the prefilter is carried over with."""
+
+MIN_WINDOWS = 8
+"""Windows that do not overlap below which no spread can be told from chance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningSettings:
+    """How a Gaussian is learned where there is no bundle."""
+
+    readings: int = 600
+    """Normal readings to learn from, 100..1,000,000."""
+    window: int = 16
+    """T, readings in a window, 2..1024."""
+    rate_hz: float | None = None
+    """Readings a second; None: measured."""
+    alarms_per_day: float = 1.0
+    """False alarms a day to aim at."""
+
+    def __post_init__(self) -> None:
+        """Refuse too few readings to learn anything from."""
+        if not 2 <= self.window <= 1024:  # noqa: PLR2004 - as documented
+            raise ValueError(f"window must be 2..1024 readings, got {self.window}")
+        if not max(100, MIN_WINDOWS * self.window) <= self.readings <= 1_000_000:
+            raise ValueError(
+                f"readings must be {max(100, MIN_WINDOWS * self.window)}..1000000 for a window of {self.window}, got {self.readings}"
+            )
+        if self.rate_hz is not None and not 0 < self.rate_hz <= 1e6:  # noqa: PLR2004 - as in the manifest
+            raise ValueError(f"rate_hz must be above 0 and at most 1e6, got {self.rate_hz}")
+        if not 0 < self.alarms_per_day <= 1e6:  # noqa: PLR2004 - as in the manifest
+            raise ValueError(f"alarms_per_day must be above 0 and at most 1e6, got {self.alarms_per_day}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteModel:
+    """What was learned on site."""
+
+    input: InputSpec
+    calibration: Calibration
+    prefilter: Prefilter
+    graph_sha256: str = ""
+    """Digest of the graph it belongs to; empty: the Gaussian alone."""
+    created: str = ""
+    """UTC, ISO 8601."""
+
+    def save(self, path: Path) -> None:
+        """Write the file so that a power cut leaves the old one or the new one."""
+        document = {
+            "input": strict_json.plain(self.input),
+            "calibration": self.calibration.to_dict(),
+            "prefilter": base64.b64encode(self.prefilter.to_bytes()).decode("ascii"),
+            "graph_sha256": self.graph_sha256,
+            "created": self.created,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> SiteModel:
+        """Read the file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ManifestError: it is not what `save` wrote.
+        """
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ManifestError(f"{path} cannot be read: {error}") from error
+        try:
+            document = strict_json.parse(content, place=path.name, max_bytes=MAX_SITE_BYTES)
+            stored = strict_json.read(_SiteFile, document, path.name)
+            prefilter = Prefilter.from_npz(base64.b64decode(stored.prefilter, validate=True))
+        except (ValueError, BundleError) as error:
+            raise ManifestError(f"{path}: not a site calibration ({error}); remove it and calibrate again") from error
+        return cls(
+            input=stored.input,
+            calibration=stored.calibration,
+            prefilter=prefilter,
+            graph_sha256=stored.graph_sha256,
+            created=stored.created,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SiteFile:
+    input: InputSpec
+    calibration: Calibration
+    prefilter: str
+    graph_sha256: str
+    created: str
+
+
+@dataclass(slots=True)
+class Recorded:
+    """Readings kept while learning."""
+
+    blocks: list[Block] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, block: Block) -> None:
+        """Keep a block."""
+        self.blocks.append(block)
+        self.count += len(block)
+
+    def arrays(self) -> tuple[Floats, Times]:
+        """Return values float32 [n, C] and t_ns int64 [n]."""
+        return np.concatenate([b.values for b in self.blocks]), np.concatenate([b.t_ns for b in self.blocks])
+
+
+def windows_of(rule_input: InputSpec, blocks: Sequence[Block]) -> tuple[Floats, Times, list[str]]:
+    """Cut readings into windows as the device does: float32 [k, T, C], t_ns int64 [k], and the faults met on the way."""
+    windower, batches, problems = Windower(rule_input.rule()), [], []
+    for block in blocks:
+        for item in windower.feed(block):
+            if isinstance(item, WindowBatch):
+                batches.append((item.values[item.warming :].copy(), item.t_ns[item.warming :]))
+            elif item.fault is not Fault.NOT_READY:
+                problems.append(item.detail)
+    if not batches:
+        width = len(rule_input.channels)
+        return np.empty((0, rule_input.window, width), np.float32), np.empty(0, np.int64), problems
+    return np.concatenate([values for values, _ in batches]), np.concatenate([t for _, t in batches]), problems
+
+
+def learn(channels: tuple[Channel, ...], blocks: Sequence[Block], settings: LearningSettings, created: str) -> SiteModel:
+    """Fit the Gaussian to normal readings.
+
+    Raises:
+        ValueError: too few usable windows; the message says what was wrong with the rest.
+    """
+    recorded = Recorded(list(blocks), sum(map(len, blocks)))
+    values, t_ns = recorded.arrays()
+    rate_hz = settings.rate_hz or measured_rate_hz(t_ns, float("inf"))
+    spec = InputSpec(
+        channels=channels,
+        rate_hz=rate_hz,
+        window=settings.window,
+        hold=2,
+        max_gap_s=5 / rate_hz,
+        stuck_samples=stuck_limits(values, settings.window),
+    )
+    windows, ends, problems = windows_of(spec, blocks)
+    effective = len(windows) / settings.window
+    if effective < MIN_WINDOWS:
+        why = f": {problems[0]}" if problems else ""
+        raise ValueError(f"only {len(windows)} usable windows of {settings.window} readings came from {len(values)} readings{why}")
+    prefilter = Prefilter.fit(windows, effective_windows=effective, names=tuple(channel.name for channel in channels))
+    rule = DecisionRule(hold_off_s=spec.window_s)
+    calibration = calibrate(
+        np.asarray(prefilter.distances(windows), np.float64),
+        ends,
+        alarms_per_day=settings.alarms_per_day,
+        n=rule.n,
+        m=rule.m,
+        join_s=spec.window_s + rule.hold_off_s,
+        k=PROVISIONAL_K,
+    )
+    return SiteModel(input=spec, calibration=calibration, prefilter=prefilter, created=created)
+
+
+def gaussian_pipeline(model: SiteModel, new_id: Callable[[], str], *, problem: str = "") -> Pipeline:
+    """Return the pipeline that watches with the Gaussian alone."""
+    rule = DecisionRule(hold_off_s=model.input.window_s)
+    return Pipeline(
+        windower=Windower(model.input.rule()),
+        decider=Decider(rule, model.calibration, model.input.window_s, new_id),
+        calibration=model.calibration,
+        prefilter=model.prefilter,
+        scorer=None,
+        mode=Mode.WATCH,
+        max_skip_s=float(rule.hold_off_s),
+        model_problem=problem,
+    )
+
+
+class Learning:
+    """Collects readings of a stream without a model, and gives the model once there are enough.
+
+    Args:
+        channels: of the source.
+        settings: how many readings, and which window.
+        created: the time to write into the model, UTC, ISO 8601.
+    """
+
+    def __init__(self, channels: tuple[Channel, ...], settings: LearningSettings, created: Callable[[], str]) -> None:
+        self._channels, self._settings, self._created = channels, settings, created
+        self._recorded = Recorded()
+        self._target = settings.readings
+        self.problem = ""
+
+    @property
+    def progress(self) -> float:
+        """Share of the readings that are here, 0..1."""
+        return min(1.0, self._recorded.count / self._target)
+
+    def feed(self, block: Block) -> tuple[Decision, SiteModel | None]:
+        """Keep a block; the model comes with the block that completes it."""
+        self._recorded.add(block)
+        done = self._recorded.count >= self._target
+        model = self._learn() if done else None
+        detail = f"learning what is normal: {self._recorded.count} of {self._target} readings"
+        if self.problem:
+            detail += f"; the first try failed: {self.problem}"
+        return Decision(t_ns=int(block.t_ns[-1]), anomaly=None, fault=Fault.CALIBRATING, detail=detail), model
+
+    def _learn(self) -> SiteModel | None:
+        try:
+            return learn(self._channels, self._recorded.blocks, self._settings, self._created())
+        except ValueError as error:
+            self.problem = str(error)
+            half = len(self._recorded.blocks) // 2
+            kept = self._recorded.blocks[half:]
+            self._recorded = Recorded(kept, sum(map(len, kept)))
+            return None
+
+
+def recalibrate(bundle: Bundle, spec: GraphSpec, scorer: Scorer, blocks: Sequence[Block], created: str) -> SiteModel:
+    """Fit prefilter and threshold of a bundle to normal readings of this site.
+
+    Args:
+        bundle: the stream's.
+        spec: the graph of it that runs here.
+        scorer: that graph, loaded.
+        blocks: normal readings, oldest first.
+        created: UTC, ISO 8601.
+
+    Raises:
+        ValueError: too few usable windows; the message says what was wrong with the rest.
+    """
+    decision, old = bundle.manifest.decision, bundle.prefilter()
+    windows, _, problems = windows_of(bundle.manifest.input, blocks)
+    pipeline = bundle_pipeline(bundle, spec, scorer, new_id=lambda: "calibration", prefilter=PrefilterSettings(mode=Mode.WATCH))
+    decided = [one for block in blocks for one in pipeline.feed(block) if one.fault is None and one.score is not None]
+    if independent_windows(windows) < MIN_WINDOWS or not decided:
+        why = f": {problems[0]}" if problems else ""
+        raise ValueError(
+            f"only {len(decided)} usable windows came from {sum(map(len, blocks))} readings; {MIN_WINDOWS} that do not overlap are needed{why}"
+        )
+    prefilter = refit(old, windows)
+    calibration = calibrate(
+        np.array([one.score for one in decided], np.float64),
+        np.array([one.t_ns for one in decided], np.int64),
+        alarms_per_day=decision.alarms_per_day,
+        n=decision.rule.n,
+        m=decision.rule.m,
+        join_s=bundle.manifest.input.window_s + decision.rule.hold_off_s,
+        k=spec.calibration.k,
+    )
+    return SiteModel(
+        input=bundle.manifest.input, calibration=calibration, prefilter=prefilter, graph_sha256=spec.sha256, created=created
+    )
+
+
+def refit(old: Prefilter, windows: Floats) -> Prefilter:
+    """Fit the prefilter anew; its limits keep the probability under the predictive distribution that they had."""
+    fresh = Prefilter.fit(windows, names=old.names).with_mode(old.mode)
+    before, now = old.gaussian.predictive(), fresh.gaussian.predictive()
+    lower, upper = (now.limit(min(max(before.survival(limit), LEAST_P), 1 - LEAST_P)) for limit in (old.lower, old.upper))
+    highest = float(np.max(fresh.distances(windows)))
+    return fresh.with_limits(lower, max(upper, highest))
+
+
+def figures(calibration: Calibration) -> dict[str, Any]:
+    """Return what a person compares of two calibrations."""
+    return {
+        "grade": str(calibration.grade),
+        "threshold": calibration.threshold,
+        "median": calibration.median,
+        "alarms_per_day": calibration.alarms_per_day,
+        "normal_days": calibration.normal_days,
+        "hours_needed": calibration.hours_needed,
+    }

@@ -1,0 +1,75 @@
+"""The Protocols that parts implement; the agent knows parts by these alone."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from edge_agent.contract.records import Block, Channel, Floats, Score
+
+
+class Clock(Protocol):
+    """Time comes in through here, so that tests neither sleep nor flake."""
+
+    def now_ns(self) -> int:
+        """UTC in nanoseconds since the epoch: payload times only (it may jump)."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds that never run backwards: supervision, back-off, watchdogs, and reading time of sources without their own."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Readings in. One thread opens, reads and closes it; `status()` may be asked from another."""
+
+    channels: tuple[Channel, ...]
+    """Names, order and units of the columns that `read` gives."""
+    own_time: bool
+    """The readings carry their own time; otherwise reading time is when they arrived, on the monotonic clock."""
+    lossless: bool
+    """A slow reader makes it wait (file, stdin); otherwise what is not read in time is lost (serial port)."""
+
+    def open(self) -> None:
+        """Open or reopen the device.
+
+        Raises:
+            SourceUnavailable: it is not there, busy or not permitted; the message says which and what to do.
+        """
+
+    def read(self, timeout_s: float) -> Block | None:
+        """Return what has arrived, waiting at most `timeout_s`; None when nothing complete came.
+
+        Never returns an empty block. Malformed input is dropped and counted, and marks a gap.
+
+        Raises:
+            SourceUnavailable: the device went away: close, wait, open again.
+            EndOfData: a finite source is finished.
+        """
+
+    def close(self) -> None:
+        """Release the device; may be called twice and after an error."""
+
+    def status(self) -> dict[str, int | float | str]:
+        """Counters for `health`: `readings`, `bytes`, `frames_dropped`, `bytes_dropped`, and `last_error` where there was one."""
+
+
+class Scorer(Protocol):
+    """One score graph, loaded."""
+
+    streaming: bool
+    """Takes one row at a time and carries state; a skipped row would corrupt it."""
+
+    def score(self, window: Floats) -> Score:
+        """Score float32 [T, C] (a streaming graph: [1, C]).
+
+        Raises:
+            ScoringError: the runtime failed or the score is not finite.
+        """
+
+    def reset(self) -> None:
+        """Forget the carried state: called at every gap."""
+
+    def describe(self) -> dict[str, str | int]:
+        """What runs: `runtime`, `format`, `delegate`, `threads`, `kernels`."""
+
+    def infer_p95_ms(self) -> float | None:
+        """95th percentile of the latest calls, milliseconds; None before the first."""

@@ -1,0 +1,1 @@
+"""Where a stream's bundles live on disk, and how one replaces another."""

@@ -1,0 +1,115 @@
+"""Command line of the workstation: `python -m training init | fit | evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from training.artifacts import Run, RunError
+from training.data import DataError
+from training.recipe import RecipeError, parse_recipe, recipe_text
+
+ABOUT = """\
+Train a detector on your own recordings, in three steps:
+
+  1. python -m training init pump.csv          looks at the file and writes pump.toml, a recipe with every setting explained
+  2. python -m training fit pump.toml          trains on the normal part and writes the run folder runs/pump
+  3. python -m training evaluate runs/pump     scores the rest; writes metrics.json and report.html to look at
+
+Then `python -m converters build runs/pump` makes the bundle for the device.
+
+What a recording is: a CSV, CSV.gz or Parquet file with one reading a row, oldest first, and a column per channel. Mostly
+normal operation; an hour is a start, a day is good. Where faults are known, say so with a column that is above 0 in
+faulty rows, or with a CSV of intervals `start,end`: they are left out of training, and `evaluate` can say how good it is.
+"""
+
+DETECTORS_HELP = """\
+Ready recipes, by what they are good at (training/recipes/<name>.toml):
+  gaussian           lasting shifts and broken relations between channels; fits in a second; start here
+  pca                the same with many or strongly related channels
+  conv_autoencoder   patterns in time, such as vibration or cycles; int8
+  lstm_forecaster    long memory, one reading at a time, cheapest per reading; int8
+  lstm_autoencoder   patterns in time in short windows; int8
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; exit code 0: done, 1: the data or the recipe cannot be used (the message says why), 2: wrong usage."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1" if options.cpu else os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+    try:
+        options.command(options)
+    except (RecipeError, DataError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=ABOUT, epilog=DETECTORS_HELP,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cpu", action="store_true", help="leave a graphics card alone; small models train faster without")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    init = commands.add_parser("init", help="look at a recording and write a recipe", formatter_class=argparse.RawDescriptionHelpFormatter,
+                               description="Guess delimiter, time column, label column, channels, rate and gaps of a recording, and\n"
+                                           "write a recipe in which every setting is explained. Check the units and ranges in it.",
+                               epilog=DETECTORS_HELP)
+    init.add_argument("data", type=Path, help="CSV, CSV.gz or Parquet file")
+    init.add_argument("--detector", default="gaussian", metavar="NAME", help="ready recipe to start from (default: gaussian)")
+    init.add_argument("--out", type=Path, metavar="RECIPE", help="recipe to write (default: <data>.toml in the working folder)")
+    init.add_argument("--force", action="store_true", help="replace a recipe that is there")
+    init.set_defaults(command=_init)
+
+    fit = commands.add_parser("fit", help="train and write a run folder", formatter_class=argparse.RawDescriptionHelpFormatter,
+                              description="Train the recipe's detector. Each recording is used in time order: training, a guard, validation\n"
+                                          "(for thresholds; the fit never sees it), and, where there are labels, a test part.")
+    fit.add_argument("recipe", type=Path, metavar="RECIPE", help="recipe from `init` or training/recipes")
+    fit.add_argument("--data", type=Path, action="append", default=[], metavar="FILE", help="recording instead of the recipe's; may be repeated")
+    fit.add_argument("--out", type=Path, metavar="RUN", help="run folder to write (default: runs/<name of the recipe>)")
+    fit.add_argument("--quiet", action="store_true", help="no progress bar")
+    fit.set_defaults(command=_fit)
+
+    evaluate = commands.add_parser("evaluate", help="score the test part; JSON and an HTML report",
+                                   description="Score a run's validation and test part with its float graph, one window after the other as the device "
+                                               "would, decide with the device's rules, and write RUN/metrics.json and RUN/report.html.")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder from `fit`")
+    evaluate.add_argument("--threshold", type=float, metavar="SCORE", help="use this threshold instead of the one from the validation part")
+    evaluate.set_defaults(command=_evaluate)
+    return parser
+
+
+def _init(options: argparse.Namespace) -> None:
+    from training.guess import write_recipe
+
+    written = write_recipe(options.data, options.detector, options.out or Path(options.data.name.split(".")[0] + ".toml"), replace=options.force)
+    print(f"wrote {written.path}: {written.summary}\nnext: check it, then `python -m training fit {written.path}`")
+
+
+def _fit(options: argparse.Namespace) -> None:
+    text = recipe_text(options.recipe)
+    recipe = parse_recipe(text, options.recipe.name)
+    from training.fit import fit, locate
+
+    out = options.out or Path("runs") / recipe.name
+    run = fit(recipe, locate(recipe, text, options.recipe.parent, options.data), out, progress=not options.quiet)
+    windows = run.metrics["fit"]["windows"]
+    print(f"wrote {run.path}: {run.info.detector}, {windows['training']} training and {windows['validation']} validation windows\n"
+          f"next: `python -m training evaluate {run.path}`")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    run = Run.read(options.run)
+    from training.evaluation import evaluate
+
+    print(evaluate(run, threshold=options.threshold))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

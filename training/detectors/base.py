@@ -1,0 +1,66 @@
+"""What every detector is: settings, a fit on normal windows, and one score graph."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from edge_agent.contract.records import Floats
+from training.graph import Front, ScoreGraph
+from training.recipe import TrainingSettings
+
+S = TypeVar("S")
+
+Curves = dict[str, list[float]]
+"""Per name, one figure an epoch; empty for detectors that are solved, not trained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NormalData:
+    """What a detector is fitted on. The validation part is not here: thresholds are set on it, and the fit must not know it."""
+
+    windows: Floats
+    """float32 [n, T, C] raw training windows in time order; a streaming detector's have T = 1."""
+    sequences: tuple[Floats, ...] = ()
+    """Streaming detectors: unbroken runs float32 [L, C] of the same readings."""
+
+
+class Detector(ABC, Generic[S]):
+    """A way to score how strange a window is.
+
+    The score is a distance or a squared distance: larger is stranger, finite for any finite or infinite reading, and it
+    does not fall while a fault grows (see `training.graph`).
+    """
+
+    Settings: ClassVar[type[Any]]
+    """Frozen dataclass of the recipe's `[detector]` table, without `type`."""
+    streaming: ClassVar[bool] = False
+    """Takes one row at a time and carries state."""
+    has_body: ClassVar[bool] = False
+    """There is a network to quantize."""
+
+    def __init__(self, settings: S, training: TrainingSettings, front: Front, rows: int) -> None:
+        """Keep what the fit needs; nothing is computed yet. `rows` is T."""
+        self.settings, self.training, self.front, self.rows = settings, training, front, rows
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return len(self.front.centre)
+
+    @classmethod
+    def check(cls, settings: S, rows: int) -> None:  # noqa: B027 - most have nothing to check
+        """Refuse settings that do not go with windows of `rows` rows.
+
+        Raises:
+            ValueError: with what was expected and what came.
+        """
+
+    @abstractmethod
+    def fit(self, data: NormalData, *, progress: bool) -> Curves:
+        """Learn from normal windows; `progress` draws a bar on standard error."""
+
+    @abstractmethod
+    def score_graph(self) -> ScoreGraph:
+        """The fitted detector as one graph with static shapes and constants only."""

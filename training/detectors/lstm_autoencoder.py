@@ -1,0 +1,85 @@
+"""LSTM autoencoder over short windows, unrolled so that no operator keeps hidden state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from edge_agent.contract.records import Floats
+from training.detectors.base import Curves, Detector, NormalData
+from training.detectors.network import train_network
+from training.detectors.residual import Residual
+from training.graph import Outputs, ScoreGraph, FrozenNetwork
+
+MOST_ROWS = 32
+"""Longest window: two unrolled LSTMs of 32 steps are some 1,000 operators; longer memory is what the forecaster is for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LstmAutoencoderSettings:
+    """`[detector]` of type `lstm_autoencoder`."""
+
+    units: int = 16
+    """Width of both LSTMs; the last state of the first is the code of the window."""
+
+    def __post_init__(self) -> None:
+        """Refuse what builds no network."""
+        if self.units < 1:
+            raise ValueError(f"units must be at least 1, got {self.units}")
+
+
+class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
+    """Encoder and decoder LSTM; the decoder rebuilds the window newest row first, as in the source.
+
+        code = LSTM(z saturated),   r = dense(LSTM(code, T times)),   score = mean (z - r clipped)^2 + range term
+
+    Trained with the looped layers; the graph is built with the same weights unrolled over the T steps (built-in
+    operators only, no state between calls).
+
+    Source: P. Malhotra et al., "LSTM-based encoder-decoder for multi-sensor anomaly detection", ICML workshop 2016.
+    """
+
+    Settings = LstmAutoencoderSettings
+    has_body = True
+    weights: list[Floats]
+
+    @classmethod
+    def check(cls, settings: LstmAutoencoderSettings, rows: int) -> None:  # noqa: ARG003 - one face for all
+        """Refuse windows that would make the graph too large."""
+        if rows > MOST_ROWS:
+            raise ValueError(f"windows.rows must be at most {MOST_ROWS} for an lstm_autoencoder, got {rows}; "
+                             "take fewer rows, or an lstm_forecaster")
+
+    def build(self, *, unroll: bool) -> keras.Model:
+        """The network, [n, T, C] to [n, T, C]."""
+        layers, units = keras.layers, self.settings.units
+        return keras.Sequential([
+            keras.Input((self.rows, self.channels), batch_size=1 if unroll else None),
+            layers.LSTM(units, unroll=unroll),
+            layers.RepeatVector(self.rows),
+            layers.LSTM(units, return_sequences=True, unroll=unroll),
+            layers.Dense(self.channels),
+        ])
+
+    def fit(self, data: NormalData, *, progress: bool) -> Curves:
+        """Train to rebuild normal windows, newest row first."""
+        inputs = self.front.saturate(self.front.normalise(data.windows))
+        looped = self.build(unroll=False)
+        curves = train_network(looped, inputs, inputs[:, ::-1], self.training, guard=self.rows - 1, progress=progress)
+        self.weights = looped.get_weights()
+        return curves
+
+    def score_graph(self) -> ScoreGraph:
+        """Reconstruction error of the window."""
+        network = self.build(unroll=True)
+        network.set_weights(self.weights)
+        body, residual = FrozenNetwork(network), Residual(front=self.front)
+
+        def function(window: tf.Tensor) -> Outputs:
+            z = self.front.graph(window)
+            rebuilt = body.graph(self.front.body_input(z))
+            return residual.graph(z, tf.reverse(rebuilt, axis=[1]))
+
+        return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})

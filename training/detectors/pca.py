@@ -1,0 +1,88 @@
+"""Principal components: T-squared inside the plane of normal variation and Q off it, on one scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from edge_agent.contract.records import Doubles
+from training.detectors.base import Curves, Detector, NormalData
+from training.detectors.trailing import check_lengths, per_channel, shrunk_covariance, trailing_means, trailing_means_graph
+from training.graph import Outputs, ScoreGraph, score_and_contributions
+
+LIMIT_QUANTILE = 0.99
+"""Of the training windows: T-squared and Q are each measured in units of this quantile, so that they can be added."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PcaSettings:
+    """`[detector]` of type `pca`."""
+
+    mean_rows: tuple[int, ...] = (10,)
+    """Lengths of the trailing means, in rows."""
+    variance: float = 0.9
+    """Share of the variance that the kept components hold."""
+
+    def __post_init__(self) -> None:
+        """Refuse what keeps nothing."""
+        check_lengths(self.mean_rows)
+        if not 0 < self.variance < 1:
+            raise ValueError(f"variance must be a share between 0 and 1, got {self.variance}")
+
+
+class PcaDetector(Detector[PcaSettings]):
+    """The combined index of a principal component model.
+
+        score = T2 / T2_limit + Q / Q_limit + range term
+        T2 = sum over kept components of t_i^2 / lambda_i,   Q = ||f - m||^2 - sum of t_i^2,   f = trailing means of z
+
+    Both parts are convex in f, so past normal the score rises with a growing fault. As many components are kept as hold
+    the asked share of the variance, and at least one is left to Q.
+
+    Sources: J. E. Jackson and G. S. Mudholkar, "Control procedures for residuals associated with principal component
+    analysis", Technometrics 21 (1979); H. H. Yue and S. J. Qin, "Reconstruction-based fault identification using a
+    combined index", Ind. Eng. Chem. Res. 40 (2001).
+    """
+
+    Settings = PcaSettings
+    mean: Doubles
+    """float64 [D]."""
+    basis: Doubles
+    """float64 [D, D], columns are all components, each divided so that the squares of the projections sum to the score."""
+
+    @classmethod
+    def check(cls, settings: PcaSettings, rows: int) -> None:
+        """Refuse means longer than the window."""
+        check_lengths(settings.mean_rows, rows)
+
+    def fit(self, data: NormalData, *, progress: bool) -> Curves:  # noqa: ARG002 - solved at once
+        """Find the components and put T-squared and Q on one scale."""
+        features = trailing_means(self.front.normalise(data.windows), self.settings.mean_rows)
+        self.mean = features.mean(axis=0)
+        variances, components = np.linalg.eigh(shrunk_covariance(features, None))
+        variances, components = variances[::-1], components[:, ::-1]
+        kept = int(np.searchsorted(np.cumsum(variances) / variances.sum(), self.settings.variance)) + 1
+        kept = min(kept, len(variances) - 1) or 1
+        squares = ((features - self.mean) @ components) ** 2
+        scale = np.empty_like(variances)
+        scale[:kept] = variances[:kept] * np.quantile((squares[:, :kept] / variances[:kept]).sum(axis=1), LIMIT_QUANTILE)
+        scale[kept:] = max(np.quantile(squares[:, kept:].sum(axis=1), LIMIT_QUANTILE), variances[-1]) if kept < len(scale) else 1
+        self.basis = components / np.sqrt(scale)
+        return {}
+
+    def score_graph(self) -> ScoreGraph:
+        """The combined index; a channel's contribution is its part of the quadratic form, where that is above 0."""
+
+        def function(window: tf.Tensor) -> Outputs:
+            z = self.front.graph(window)
+            with tf.name_scope("head"):
+                offset = trailing_means_graph(z, self.settings.mean_rows) - tf.constant(self.mean, tf.float32)
+                projected = tf.matmul(offset, tf.constant(self.basis, tf.float32))
+                pull = offset * tf.matmul(projected, tf.constant(self.basis.T, tf.float32))
+                beyond = tf.reduce_mean(self.front.range_term(z), axis=1)
+                share = per_channel(tf.maximum(pull, 0.0), self.channels) + beyond
+                return score_and_contributions(tf.concat([projected * projected, beyond], axis=1), share)
+
+        return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})

@@ -1,0 +1,194 @@
+"""From a recipe to a run folder.
+
+    recordings -> splits -> normalisation -> windows -> detector -> score graph
+                                               └──────> prefilter
+    all of it -> run folder, complete only when run.json is there
+
+The same recipe, data and versions give the same weights: every source of chance is seeded. The folder is
+written beside its final place and renamed at the end, so that a broken fit leaves nothing that looks like a run.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edge_agent.contract.decision import DecisionRule
+from edge_agent.contract.manifest import DecisionSpec, InputSpec
+from edge_agent.contract.prefilter import Prefilter
+from edge_agent.contract.rate import TOLERANCE, measured_rate_hz
+from edge_agent.contract.stuck import stuck_limits
+from training.artifacts import Run, RunInfo, write_info, write_json
+from training.data import DataError, Recording, as_channels, find_channels, read_recording
+from training.detectors import detector_class, make_detector
+from training.detectors.base import Curves, Detector, NormalData
+from training.graph import Front
+from training.recipe import ChannelSettings, Recipe
+from training.splits import Rows, Splits, Windows, check_enough, joined, sequences_of, split, windows_of
+
+logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Paths of everything a fit reads."""
+
+    recipe_text: str
+    files: tuple[Path, ...]
+    test_files: tuple[Path, ...]
+    labels_file: Path | None
+
+
+def locate(recipe: Recipe, text: str, folder: Path, data: Iterable[Path] = ()) -> Sources:
+    """Resolve the recipe's file names against its folder; `data` from the command line replaces them.
+
+    Raises:
+        DataError: neither names a file.
+    """
+    files = tuple(data) or tuple(folder / name for name in recipe.data.files)
+    if not files:
+        raise DataError("no data: name files in the recipe under [data] files, or give --data FILE")
+    labels = folder / recipe.data.labels_file if recipe.data.labels_file else None
+    return Sources(recipe_text=text, files=files, test_files=tuple(folder / name for name in recipe.data.test_files), labels_file=labels)
+
+
+def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -> Run:
+    """Fit the recipe's detector and write the run folder `out`, replacing a run that is there.
+
+    Raises:
+        RecipeError: a setting does not go with the detector.
+        DataError: the data cannot be used; the message says where and what to do.
+    """
+    seed_everything(recipe.training.seed)
+    cls = detector_class(recipe)
+    channels = recipe.channels or find_channels(sources.files[0], recipe.data)
+    recordings, tests = (read_all(paths, recipe, channels, sources.labels_file) for paths in (sources.files, sources.test_files))
+    parts = split(recordings, tests, recipe)
+    check_rate(parts.training, recipe)
+    spec = input_spec(recipe, channels, parts.training, streaming=cls.streaming)
+    train = windows_of(parts.training, spec.rule())
+    check_enough(train, "training")
+    validation = windows_of(parts.validation, spec.rule())
+    check_enough(validation, "validation")
+    front = Front.fit(joined(parts.training).values, recipe.scaling.method, recipe.scaling.body_range)
+    detector = make_detector(recipe, front)
+    curves = detector.fit(_normal_data(train, spec), progress=progress)
+    unfinished = _fresh_folder(out)
+    detector.score_graph().save(unfinished / "graph")
+    _write_arrays(unfinished, train, parts)
+    Prefilter.fit(train.values, names=tuple(channel.name for channel in spec.channels)).to_npz(unfinished / "prefilter.npz")
+    (unfinished / "recipe.toml").write_text(sources.recipe_text, encoding="utf-8")
+    write_json(unfinished / "metrics.json", {"fit": _figures(train, validation, parts, curves)})
+    write_json(unfinished / "provenance.json", _provenance([*recordings, *tests], recipe))
+    write_info(unfinished, _info(recipe, detector, spec))
+    return _finish(unfinished, out)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and TensorFlow, and ask TensorFlow for reproducible kernels."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def read_all(paths: Iterable[Path], recipe: Recipe, channels: tuple[ChannelSettings, ...], labels_file: Path | None) -> list[Recording]:
+    """Read recordings and log what was wrong with them."""
+    recordings = [read_recording(path, recipe.data, channels, recipe.windows.rate_hz, labels_file) for path in paths]
+    for recording in recordings:
+        for remark in recording.remarks:
+            logger.warning("%s: %s", recording.name, remark)
+    return recordings
+
+
+def check_rate(parts: tuple[Rows, ...], recipe: Recipe) -> None:
+    """Refuse data of another rate than the recipe's; the device would refuse its sensor for the same reason.
+
+    Raises:
+        DataError: with both rates.
+    """
+    asked = recipe.windows.rate_hz
+    for part in parts:
+        measured = measured_rate_hz(part.t_ns, recipe.windows.gap_s)
+        if measured is not None and abs(measured / asked - 1) > TOLERANCE:
+            raise DataError(f"the data have {measured:.4g} readings a second, the recipe says {asked:g}: set windows.rate_hz = {measured:.4g}")
+
+
+def input_spec(recipe: Recipe, channels: tuple[ChannelSettings, ...], training: tuple[Rows, ...], *, streaming: bool) -> InputSpec:
+    """What the detector expects of its stream; limits of stuck channels come from the training rows."""
+    settings = recipe.windows
+    limits = [stuck_limits(rows.values, settings.rows) for rows in training]
+    longest = tuple(None if None in column else max(limit for limit in column if limit) for column in zip(*limits, strict=True))
+    return InputSpec(
+        channels=as_channels(channels), rate_hz=settings.rate_hz, hold=settings.hold, max_gap_s=settings.gap_s, stuck_samples=longest,
+        window=1 if streaming else settings.rows, stride=1 if streaming else settings.stride,
+        streaming=streaming, warm_up=settings.warm_up if streaming else 0)
+
+
+def _normal_data(train: Windows, spec: InputSpec) -> NormalData:
+    sequences = sequences_of(train) if spec.streaming else ()
+    return NormalData(windows=train.values, sequences=sequences)
+
+
+def _write_arrays(folder: Path, train: Windows, parts: Splits) -> None:
+    validation = joined(parts.validation)
+    np.savez(folder / "normal.npz", train_windows=train.values, train_t_ns=train.t_ns,
+             validation_values=validation.values, validation_t_ns=validation.t_ns)
+    labelled = tuple(rows for rows in parts.test if rows.labels is not None)
+    if labelled:
+        test = joined(labelled)
+        np.savez(folder / "faulty.npz", values=test.values, t_ns=test.t_ns, labels=np.asarray(test.labels, np.bool_))
+
+
+def _figures(train: Windows, validation: Windows, parts: Splits, curves: Curves) -> dict[str, object]:
+    return {
+        "rows": {name: sum(map(len, getattr(parts, name))) for name in ("training", "validation", "test")},
+        "windows": {"training": len(train.values), "validation": len(validation.values)},
+        "unknown": {"training": list(train.unknown), "validation": list(validation.unknown)},
+        "curves": curves,
+    }
+
+
+def _provenance(recordings: list[Recording], recipe: Recipe) -> dict[str, object]:
+    return {
+        "data": [{"file": recording.name, "sha256": recording.sha256, "rows": len(recording), "remarks": list(recording.remarks)}
+                 for recording in recordings],
+        "seed": recipe.training.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "tensorflow", "keras", "scikit-learn")}},
+    }
+
+
+def _info(recipe: Recipe, detector: Detector[object], spec: InputSpec) -> RunInfo:
+    decision = recipe.decision
+    rule = DecisionRule(n=decision.n, m=decision.m, hysteresis=decision.hysteresis, hold_off_s=decision.hold_off_s, update_s=decision.update_s)
+    return RunInfo(
+        name=recipe.name, created=datetime.now(UTC).isoformat(timespec="seconds"), detector=recipe.detector["type"],
+        has_body=detector.has_body, body_range=recipe.scaling.body_range,
+        centre=tuple(detector.front.centre.tolist()), spread=tuple(detector.front.spread.tolist()),
+        input=spec, decision=DecisionSpec(rule=rule, alarms_per_day=decision.alarms_per_day), k=decision.k,
+        prefilter_mode=recipe.prefilter.mode, max_skip_s=recipe.prefilter.max_skip_s)
+
+
+def _fresh_folder(out: Path) -> Path:
+    """The folder to write in; refuses to replace anything that is not a run."""
+    if out.exists() and any(out.iterdir()) and not (out / "run.json").is_file():
+        raise DataError(f"{out} exists and is not a run folder: give another --out")
+    unfinished = out.with_name(out.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    return unfinished
+
+
+def _finish(unfinished: Path, out: Path) -> Run:
+    shutil.rmtree(out, ignore_errors=True)
+    unfinished.rename(out)
+    return Run.read(out)
+
+

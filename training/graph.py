@@ -1,0 +1,159 @@
+"""The score graph: one face for every detector, built of three scopes.
+
+    window [1, T, C], raw units
+      │ front   normalise; clamp at +-1e6 spreads                                   float32
+      ├─────────────► z
+      │ front   saturate at +-body_range
+      ▼
+    body            the network: reconstruction or forecast                         int8 in a quantized build
+      │
+      ▼
+    head            residual against the unsaturated z; range term; score, contributions   float32
+
+The scopes are names in the graph: the converter keeps every operator outside `body` in float. The head never sees the
+quantized window, and the range term grows outside `body_range`, so that a fault that grows never lowers the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edge_agent.contract.records import Doubles, Floats
+from training.recipe import Scaling
+
+CLAMP_SPREADS = 1e6
+"""Training spreads at which the normalised window is clamped: 1e20 and infinity stay finite in float32 after squaring."""
+
+SMALLEST_SPREAD = 1e-3
+"""Spread of a channel that never moved in training, as a share of its magnitude: a change by 0.1 % is one spread."""
+
+FLOAT32_STEPS = 8
+"""Fewest float32 steps in one spread: a finer spread would make rounding of the reading look like a signal."""
+
+TINY = 1e-30
+"""Keeps the shares of an all-zero window finite; far below any squared residual in float32 that matters."""
+
+Outputs = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Front:
+    """Normalisation: z = (reading - centre) / spread, clamped."""
+
+    centre: Doubles
+    """float64 [C] in the channels' units."""
+    spread: Doubles
+    """float64 [C] in the channels' units, above 0."""
+    body_range: float
+    """Spreads at which the body's input saturates."""
+
+    @classmethod
+    def fit(cls, rows: Floats, method: Scaling, body_range: float) -> Front:
+        """Estimate centre and spread of each channel from the training rows [n, C].
+
+        `robust`: median and interquartile range / 1.349 (a Gaussian's standard deviation), at least a tenth of the
+        standard deviation, since a channel that mostly rests has no interquartile range. `standard`: mean and
+        standard deviation. Missing values are left out.
+        """
+        values = rows.astype(np.float64)
+        deviation = np.nanstd(values, axis=0)
+        if method is Scaling.STANDARD:
+            centre, spread = np.nanmean(values, axis=0), deviation
+        else:
+            low, centre, high = np.nanpercentile(values, [25, 50, 75], axis=0)
+            spread = np.maximum((high - low) / 1.349, 0.1 * deviation)
+        magnitude = np.maximum(np.abs(centre), np.nanmax(np.abs(values), axis=0))
+        resting = np.where(magnitude > 0, SMALLEST_SPREAD * magnitude, 1.0)
+        spread = np.where(deviation > 0, spread, resting)
+        return cls(centre=centre, spread=np.maximum(spread, FLOAT32_STEPS * np.spacing(magnitude.astype(np.float32))),
+                   body_range=body_range)
+
+    def normalise(self, values: Floats) -> Floats:
+        """z of readings [..., C] in numpy: what the fit sees, and what `graph` computes."""
+        z = (values - self.centre.astype(np.float32)) * (1 / self.spread).astype(np.float32)
+        return np.clip(z, -CLAMP_SPREADS, CLAMP_SPREADS).astype(np.float32)
+
+    def saturate(self, z: Floats) -> Floats:
+        """What the body sees of z, in numpy."""
+        return np.clip(z, -self.body_range, self.body_range)
+
+    def graph(self, window: tf.Tensor) -> tf.Tensor:
+        """z of the window in the graph, scope `front`."""
+        with tf.name_scope("front"):
+            z = (window - tf.constant(self.centre, tf.float32)) * tf.constant(1 / self.spread, tf.float32)
+            return limited(z, CLAMP_SPREADS)
+
+    def body_input(self, z: tf.Tensor) -> tf.Tensor:
+        """z saturated at the body's range in the graph, scope `front`."""
+        with tf.name_scope("front"):
+            return limited(z, self.body_range)
+
+    def range_term(self, z: tf.Tensor) -> tf.Tensor:
+        """Per value of z: 0 inside the body's range, excess + excess^2 outside; call it in scope `head`."""
+        excess = tf.maximum(tf.abs(z) - self.body_range, 0.0)
+        return excess + excess * excess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoreGraph:
+    """A function of tensors and the shapes it is traced with."""
+
+    function: Callable[..., Outputs]
+    """Takes `inputs` by name; gives `score` [1], optionally `contributions` [1, C], and every `state_<name>` it takes."""
+    inputs: Mapping[str, tuple[int, ...]]
+    """Static float32 shapes, `window` first."""
+
+    def concrete(self) -> Any:  # noqa: ANN401 - TensorFlow does not export the type
+        """Trace the function with its static shapes."""
+        specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in self.inputs.items()}
+        return tf.function(self.function).get_concrete_function(**specs)
+
+    def save(self, folder: Path) -> None:
+        """Write a SavedModel with the signature `serving_default` and no variables."""
+        concrete = self.concrete()
+        if concrete.variables:
+            raise ValueError(f"a score graph must hold constants only, got the variables {[v.name for v in concrete.variables]}")
+        tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": concrete})
+
+
+def limited(values: tf.Tensor, limit: float) -> tf.Tensor:
+    """Clip to +-limit with the two operators that every TFLite runtime has."""
+    return tf.minimum(tf.maximum(values, -limit), limit)
+
+
+def score_and_contributions(parts: tf.Tensor, weights: tf.Tensor) -> Outputs:
+    """Outputs of a head.
+
+    Args:
+        parts: [1, k], terms whose sum is the score.
+        weights: [1, C], at least 0: how much of the score each channel explains, on any scale.
+
+    Returns:
+        `score` [1], and `contributions` [1, C], at least 0, that sum to the score.
+    """
+    score = tf.reduce_sum(parts, axis=1)
+    share = weights / (tf.reduce_sum(weights, axis=1, keepdims=True) + TINY)
+    return {"score": score, "contributions": share * tf.reshape(score, [1, 1])}
+
+
+class FrozenNetwork:
+    """A Keras model with its weights as constants of whatever graph it is applied in."""
+
+    def __init__(self, model: keras.Model) -> None:
+        """Copy the weights out; later training does not reach them."""
+        self._model = model
+        self._trainable = [variable.numpy() for variable in model.trainable_variables]
+        self._other = [variable.numpy() for variable in model.non_trainable_variables]
+
+    def graph(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The model's output in the graph, scope `body`."""
+        with tf.name_scope("body"):
+            constants = ([tf.constant(weight) for weight in weights] for weights in (self._trainable, self._other))
+            return self._model.stateless_call(*constants, inputs, training=False)[0]

@@ -1,0 +1,172 @@
+"""`init`: look at a recording and write a recipe with what was found, every setting explained.
+
+Guessed are the delimiter, the time column and whether it rises, the label column, the channels, the rate and the longest
+gap of normal recording. All else comes from the ready recipe of the detector, from its line `[split]` on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from edge_agent.contract.rate import measured_rate_hz
+from edge_agent.contract.records import Times
+from training.data import DataError, guess_delimiter, numeric_share, parse_times, read_table
+from training.recipe import RecipeError, TimeUnit, parse_recipe, recipe_text
+
+READY = Path(__file__).parent / "recipes"
+
+LABEL_NAMES = re.compile(r"(is_?)?(anomal(y|ies|ous)|label|fault(y)?|attack|outlier|abnormal)", re.IGNORECASE)
+"""Names that label columns have in public data sets."""
+
+OTHER_LABELS = re.compile(r"change_?points?|split|fold|index|unnamed: 0", re.IGNORECASE)
+"""Columns of public data sets that are neither reading, time nor label."""
+
+TIME_NAMES = re.compile(r"(date|time|timestamp|datetime|ts|t)([ _-]?(stamp|utc|ns|us|ms|s))?", re.IGNORECASE)
+"""Names that time columns have."""
+
+GAP_SAMPLES = 3.5
+"""A step of more than so many usual intervals is a gap: up to three readings may be missing in a row."""
+
+GOOD_RISE = 0.99
+"""Share of rows whose time must rise for a column to be the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """What a recording looks like."""
+
+    delimiter: str
+    time_column: str
+    label_column: str
+    ignored: tuple[str, ...]
+    channels: tuple[str, ...]
+    rate_hz: float
+    max_gap_s: float
+    rows: int
+    gaps: int
+    bad_cells: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The recipe that was written."""
+
+    path: Path
+    summary: str
+
+
+def guess(path: Path) -> Guess:
+    """Look at a recording.
+
+    Raises:
+        DataError: it cannot be read or has no numeric column.
+    """
+    table = read_table(path)
+    time_column, t_ns = _find_time(table)
+    label_column = next((name for name in table.columns if LABEL_NAMES.fullmatch(name) and numeric_share(table[name]) == 1), "")
+    apart = {time_column, label_column}
+    numeric = [name for name in table.columns if name not in apart and numeric_share(table[name]) > 1 / 2]
+    ignored = tuple(name for name in numeric if OTHER_LABELS.fullmatch(name))
+    channels = tuple(name for name in numeric if name not in ignored)
+    if not channels:
+        raise DataError(f"{path}: no numeric column beside time and label; its columns are {', '.join(table.columns)}")
+    rate_hz = _round(measured_rate_hz(t_ns, np.inf)) if t_ns is not None and len(t_ns) > 1 else 1.0
+    max_gap_s = _round(GAP_SAMPLES / rate_hz)
+    return Guess(
+        delimiter="" if path.suffix in {".parquet", ".pq"} else guess_delimiter(path), time_column=time_column, label_column=label_column,
+        ignored=ignored, channels=channels, rate_hz=rate_hz, max_gap_s=max_gap_s, rows=len(table),
+        gaps=0 if t_ns is None else int((np.diff(t_ns) > max_gap_s * 1e9).sum()),
+        bad_cells=sum(round((1 - numeric_share(table[name])) * len(table)) for name in channels))
+
+
+def _find_time(table: pd.DataFrame) -> tuple[str, Times | None]:
+    """The first column that reads as rising times: by its name, or else as text that is no number."""
+    for name in table.columns:
+        named = TIME_NAMES.fullmatch(name) is not None
+        if not named and (numeric_share(table[name]) > 0 and not pd.api.types.is_datetime64_any_dtype(table[name])):
+            continue
+        t_ns, readable = parse_times(table[name], TimeUnit.AUTO)
+        if readable.mean() > GOOD_RISE and len(t_ns) > 1 and (np.diff(t_ns[readable]) > 0).mean() > GOOD_RISE:
+            return name, t_ns[readable]
+    return "", None
+
+
+def _round(value: float) -> float:
+    """Three significant digits."""
+    return float(f"{value:.3g}")
+
+
+def write_recipe(data: Path, detector: str, out: Path, *, replace: bool) -> Written:
+    """Write the recipe for a recording and check that it parses.
+
+    Raises:
+        RecipeError: there is no such ready recipe, or the file exists and `replace` is not set.
+        DataError: the recording cannot be read.
+    """
+    ready = READY / f"{detector}.toml"
+    if not ready.is_file():
+        raise RecipeError(f"no ready recipe {detector!r}; there are {', '.join(sorted(path.stem for path in READY.glob('*.toml')))}")
+    if out.exists() and not replace:
+        raise RecipeError(f"{out} exists: give another --out, or --force to replace it")
+    found = guess(data)
+    text = _head(found, data, out) + _tail(recipe_text(ready))
+    parse_recipe(text, out.name)
+    out.write_text(text, encoding="utf-8")
+    return Written(path=out, summary=(
+        f"{found.rows} readings of {len(found.channels)} channels at {found.rate_hz:g} Hz, {found.gaps} gaps, {found.bad_cells} missing values, "
+        f"time {found.time_column or 'not found: rows are counted'}, labels {found.label_column or 'none'}"))
+
+
+def _tail(ready: str) -> str:
+    """A ready recipe from its split on, which for an own recording is by shares, not by the rows of a protocol."""
+    tail = ready[ready.index("\n[split]") + 1:]
+    return re.sub(r"^fit_rows = .*\n", "", tail, flags=re.MULTILINE)
+
+
+def _head(found: Guess, data: Path, out: Path) -> str:
+    name = re.sub(r"[^a-z0-9._-]+", "-", out.stem.lower()).strip("-._") or "model"
+    file = data.resolve()
+    folder = out.resolve().parent
+    shown = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
+    channels = "\n".join(f'[[channels]]\nname = {_text(channel)}\nunit = ""\n' for channel in found.channels)
+    return f"""\
+# Recipe written by `python -m training init {data.name}`. Check what is marked CHECK, then:
+#   python -m training fit {out.name}
+
+name = {_text(name)}  # lower case; names the run and the bundle
+
+[data]
+files = [{_text(shown)}]  # in time order, relative to this recipe; CSV, CSV.gz or Parquet
+test_files = []  # recordings that are only tested on, for instance of faults
+delimiter = {_text(found.delimiter)}
+time_column = {_text(found.time_column)}  # "" counts rows at rate_hz
+time_unit = "auto"  # of a numeric time: auto, s, ms, us, ns since 1970
+# Known faults: a column above 0 in faulty rows, or a CSV with the header start,end and one interval a line. Not both.
+label_column = {_text(found.label_column)}  # CHECK
+labels_file = ""
+ignore_columns = [{", ".join(map(_text, found.ignored))}]
+
+# The channels, in the order in which the device gets them. Give each its unit. A reading below `low` or above `high` (both
+# optional) is a sensor fault and never scored: set what the sensor cannot give, not what the machine should not do.
+# `column` may name another column of the file than `name`. CHECK
+{channels}
+[windows]
+rate_hz = {found.rate_hz:g}  # readings a second; the device refuses a source that is off by more than 10 %
+rows = 32  # length of a window: long enough for the slowest pattern, short enough to alarm in time
+stride = 1  # rows between two windows; raise it for fast sensors
+hold = 3  # a value missing for so many samples is held; longer breaks the window
+max_gap_s = {found.max_gap_s:g}  # a longer step in time breaks the window
+warm_up = 30  # rows after a gap before a streaming detector counts
+
+"""
+
+
+def _text(value: str) -> str:
+    """A TOML basic string; JSON's escapes are a subset of TOML's."""
+    return json.dumps(value, ensure_ascii=False)

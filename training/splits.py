@@ -1,0 +1,160 @@
+"""Training, validation and test parts in time order, and their windows.
+
+    rows of one recording:   training | guard | validation | test
+                             ◄──────── fit_rows ─────────►
+
+No window spans two parts: each part is cut into windows by a windower of its own. The guard keeps validation from being
+the mere continuation of training. Rows known to be faulty are left out of training and validation; the hole is at least
+as long as the longest allowed gap, so that it breaks the windows on both sides of it, here and in the converter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.contract.records import Block, Floats, Times, Unknown, WindowBatch
+from edge_agent.contract.windows import Windower, WindowRule
+from training.data import DataError, Recording
+from training.recipe import Recipe
+
+FEWEST_WINDOWS = 20
+"""Training or validation windows below which no threshold means anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """A stretch of a recording."""
+
+    values: Floats
+    """float32 [n, C]."""
+    t_ns: Times
+    """int64 [n]."""
+    labels: NDArray[np.bool_] | None
+
+    def __len__(self) -> int:
+        """Number of readings."""
+        return len(self.t_ns)
+
+    def block(self) -> Block:
+        """The rows as the windower takes them, apart from what came before."""
+        return Block(values=self.values, t_ns=self.t_ns, gap=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Splits:
+    """The parts of all recordings, in the order of the files."""
+
+    training: tuple[Rows, ...]
+    validation: tuple[Rows, ...]
+    test: tuple[Rows, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Windows:
+    """Windows and the reading time of their last rows."""
+
+    values: Floats
+    """float32 [k, T, C]."""
+    t_ns: Times
+    """int64 [k]."""
+    run: NDArray[np.int64]
+    """int64 [k], rising: windows with the same number follow each other without a break."""
+    warming: NDArray[np.bool_]
+    """bool [k]: it only warms up a streaming graph, its score does not count."""
+    unknown: tuple[str, ...]
+    """Why stretches of the readings gave no windows, once per change."""
+
+
+def split(recordings: Iterable[Recording], test_recordings: Iterable[Recording], recipe: Recipe) -> Splits:
+    """Cut each recording by the recipe; `test_recordings` are for testing as a whole.
+
+    Unlabelled recordings have nothing to be tested against unless `fit_rows` says so: all of their rows are for the fit.
+
+    Raises:
+        DataError: a recording is too short for its parts.
+    """
+    training, validation, test = [], [], []
+    for recording in recordings:
+        fit, first = _bounds(recording, recipe)
+        training.append(normal_only(_rows(recording, slice(0, first - recipe.guard_rows)), recipe))
+        validation.append(normal_only(_rows(recording, slice(first, fit)), recipe))
+        test.append(_rows(recording, slice(fit, len(recording))))
+    test += [_rows(recording, slice(None)) for recording in test_recordings]
+    return Splits(training=tuple(training), validation=tuple(validation), test=tuple(rows for rows in test if len(rows)))
+
+
+def _bounds(recording: Recording, recipe: Recipe) -> tuple[int, int]:
+    """Rows for the fit, and the first of them that is for validation."""
+    rows, settings = len(recording), recipe.split
+    if settings.fit_rows is not None:
+        fit = min(settings.fit_rows, rows)
+    else:
+        fit = rows if recording.labels is None else rows - round(settings.test * rows)
+    first = fit - round(settings.validation * fit)
+    if first - recipe.guard_rows < recipe.windows.rows or fit - first < recipe.windows.rows:
+        raise DataError(f"{recording.name} has {rows} rows, {fit} of them for the fit: too few for {first - recipe.guard_rows} rows of training, "
+                        f"{recipe.guard_rows} of guard and {fit - first} of validation with windows of {recipe.windows.rows}; "
+                        "record longer, or set shorter windows.rows or split.guard_s")
+    return fit, first
+
+
+def _rows(recording: Recording, part: slice) -> Rows:
+    labels = None if recording.labels is None else recording.labels[part]
+    return Rows(values=recording.values[part], t_ns=recording.t_ns[part], labels=labels)
+
+
+def normal_only(rows: Rows, recipe: Recipe) -> Rows:
+    """Leave out rows known to be faulty, and as many after them as make the hole break a window."""
+    if rows.labels is None or not rows.labels.any():
+        return rows
+    widen = math.ceil(recipe.windows.gap_s * recipe.windows.rate_hz)
+    faulty = np.convolve(rows.labels, np.ones(widen + 1))[: len(rows)] > 0
+    keep = ~faulty
+    return Rows(values=rows.values[keep], t_ns=rows.t_ns[keep], labels=rows.labels[keep])
+
+
+def joined(parts: tuple[Rows, ...]) -> Rows:
+    """The parts one after the other; between two files time jumps, which breaks the windows."""
+    labels = None if any(part.labels is None for part in parts) else np.concatenate([part.labels for part in parts])  # type: ignore[misc]
+    return Rows(values=np.concatenate([part.values for part in parts]), t_ns=np.concatenate([part.t_ns for part in parts]), labels=labels)
+
+
+def windows_of(parts: Iterable[Rows], rule: WindowRule) -> Windows:
+    """Cut the parts into windows with the device's windower; none spans two parts or a break."""
+    batches: list[WindowBatch] = []
+    runs: list[int] = []
+    unknown: list[str] = []
+    for part in parts:
+        for result in Windower(rule).feed(part.block()):
+            if isinstance(result, Unknown):
+                unknown.append(f"{result.fault}: {result.detail}" if result.detail else str(result.fault))
+            else:
+                batches.append(result)
+                runs.append(len(unknown))
+    warming = [np.arange(len(batch.t_ns)) < batch.warming for batch in batches]
+    return Windows(
+        values=np.concatenate([np.empty((0, rule.window, len(rule.channels)), np.float32), *(batch.values for batch in batches)]),
+        t_ns=np.concatenate([np.empty(0, np.int64), *(batch.t_ns for batch in batches)]),
+        run=np.repeat(np.array(runs, np.int64), [len(batch.t_ns) for batch in batches]),
+        warming=np.concatenate([np.empty(0, bool), *warming]), unknown=tuple(unknown))
+
+
+def sequences_of(windows: Windows) -> tuple[Floats, ...]:
+    """Unbroken runs float32 [L, C] of one-row windows, for streaming detectors."""
+    return tuple(run[:, 0] for run in np.split(windows.values, np.flatnonzero(np.diff(windows.run)) + 1) if len(run))
+
+
+def check_enough(windows: Windows, part: str) -> None:
+    """Refuse to fit on next to nothing.
+
+    Raises:
+        DataError: with the reasons the windower gave.
+    """
+    if len(windows.values) < FEWEST_WINDOWS:
+        reasons = "; ".join(dict.fromkeys(windows.unknown)) or "the part is too short"
+        raise DataError(f"{part} gave {len(windows.values)} windows, at least {FEWEST_WINDOWS} are needed: {reasons}")
