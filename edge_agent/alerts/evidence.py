@@ -1,7 +1,7 @@
 """Raw readings beside an alert, on disk under a quota, so that a person can see what the agent saw.
 
-    20261121T225555-<event id>.npz     `context` float32 [n, C], `context_t_ns` int64 [n], `window` float32 [T, C] if any
-    20261121T225555-<event id>.json    channels with units, and what the alert said
+    20261121T225555-<event id>.npz    `context` float32 [n, C], `context_t_ns` int64 [n], `window` float32 [T, C] if any
+    20261121T225555-<event id>.json   channels with units, and what the alert said
 
 Files appear complete or not at all (written aside, synced, renamed; the JSON last). The oldest go first. A disk that
 takes nothing costs the evidence, never the alert.

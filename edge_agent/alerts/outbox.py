@@ -50,7 +50,7 @@ from edge_agent.ports import Clock
 _LOG = logging.getLogger(__name__)
 
 RAM_BYTES = 4 << 20
-"""Limit of what waits in memory while the disk cannot be written: some thousand alerts, and no burden at 512 MB of RAM."""
+"""Limit of what waits in memory while the disk cannot be written: some thousand alerts, no burden at 512 MB of RAM."""
 
 HEAL_S = 60.0
 """Seconds between tries to get back to disk, and between looks for alerts that are too old."""
@@ -59,7 +59,7 @@ EARLIEST_NS = 1_704_067_200 * NS
 """Start of 2024: a clock before that was never set, so no age can be computed from it."""
 
 DELETE_AT_ONCE = 20
-"""Delivered alerts deleted in one transaction: as many as may be in flight. The rest goes when nothing is left to send."""
+"""Delivered alerts deleted in one transaction: as many as may be in flight. The rest goes when all is sent."""
 
 MAX_OPEN_BYTES = 64 << 10
 """Open events of one stream as JSON; one takes some 300 bytes and a stream has one or two."""

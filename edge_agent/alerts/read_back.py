@@ -1,7 +1,8 @@
 """Whether a broker that speaks MQTT 3.1.1 keeps what we publish. Pure.
 
-Such a broker acknowledges a publish that its rules deny, and drops it. So the link subscribes to its own `state`, publishes
-it, and waits until it comes back live (not as a stored message of an earlier life). Until then alerts are held.
+Such a broker acknowledges a publish that its rules deny, and drops it. So the link subscribes to its own `state`,
+publishes it, and waits until it comes back live (not as a stored message of an earlier life). Until then alerts are
+held.
 """
 
 from __future__ import annotations

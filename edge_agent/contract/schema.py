@@ -19,8 +19,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
-"""The version of JSON Schema that the generated schemas are written in."""
+DIALECT = "http://json-schema.org/draft-07/schema#"
+"""The version of JSON Schema that the generated schemas are written in: the one that AsyncAPI 3 builds upon."""
 
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -157,7 +157,7 @@ def _array(arguments: tuple[Any, ...]) -> dict[str, Any]:
     if arguments[-1] is Ellipsis:
         return {"type": "array", "items": _schema(arguments[0])}
     size = len(arguments)
-    return {"type": "array", "prefixItems": [_schema(a) for a in arguments], "minItems": size, "maxItems": size}
+    return {"type": "array", "items": [_schema(a) for a in arguments], "minItems": size, "maxItems": size}
 
 
 def _plain(kind: Any) -> dict[str, Any]:
