@@ -7,7 +7,8 @@ is provisional p is not known well enough, and x = (score - threshold) / (thresh
 
     level = (1 + x / (1 + |x|)) / 2
 
-rises strictly with the score and stays below 1 in float64 up to a million thresholds.
+rises strictly with the score and stays below 1 in float64 up to a million thresholds. (Downwards it flattens: from some
+thirty scales below the median all scores are equally normal.)
 """
 
 from __future__ import annotations

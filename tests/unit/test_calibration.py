@@ -30,7 +30,7 @@ def calibrated(scores: np.ndarray, alarms_per_day: float = 1.0, **given: object)
     return calibrate(scores, times(len(scores)), alarms_per_day=alarms_per_day, **settings)
 
 
-def achieved_per_day(calibrations: list[Calibration], days: float = 100.0) -> np.ndarray:
+def achieved_per_day(calibrations: list[Calibration], days: float = 60.0) -> np.ndarray:
     """False alarms a day of N of M events on long new data of the same kind."""
     scores = scores_of(days, seed=999)
     starts = run_starts(times(len(scores)), 10 * STEP_NS)
@@ -78,7 +78,9 @@ def test_few_data_are_provisional_and_say_how_many_hours_would_do_better() -> No
     scores = scores_of(0.009, 3)
     calibration = calibrated(scores)
     assert calibration.grade is Grade.PROVISIONAL
-    assert calibration.threshold == pytest.approx(np.median(scores) + 1.5 * (np.quantile(scores, 0.99) - np.median(scores)))
+    assert calibration.threshold == pytest.approx(
+        np.median(scores) + 1.5 * (np.quantile(scores, 0.99) - np.median(scores))
+    )
     assert 1 < calibration.hours_needed < 72
 
 

@@ -13,7 +13,7 @@ KINDS = {
     "log density around zero": RNG.normal(size=40_000),
     "negative": -50 + RNG.gamma(3.0, size=40_000),
     "coarse": np.round(RNG.gamma(3.0, size=40_000), 1),
-    "mostly one value": np.where(RNG.uniform(size=40_000) < 0.97, 1.0, 1 + RNG.exponential(size=40_000)),
+    "mostly one value": np.where(RNG.uniform(size=40_000) < 0.9, 1.0, 1 + RNG.exponential(size=40_000)),
 }
 RATES = {Grade.COUNTED: 50.0, Grade.EXTRAPOLATED: 1.0, Grade.PROVISIONAL: 1e-4}
 
@@ -27,7 +27,7 @@ def calibrated(scores: np.ndarray, rate: float) -> Calibration:
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_exactly_at_the_threshold(kind: str, grade: Grade) -> None:
     calibration = calibrated(KINDS[kind], RATES[grade])
-    assert calibration.grade is grade or kind in ("mostly one value",)
+    assert calibration.grade is grade
     assert level(calibration.threshold, calibration) == 0.5
     assert level(np.nextafter(calibration.threshold, np.inf) + 1e-9, calibration) > 0.5
     assert level(np.nextafter(calibration.threshold, -np.inf) - 1e-9, calibration) < 0.5
@@ -40,7 +40,7 @@ def test_strictly_rising_to_a_million_thresholds(kind: str, grade: Grade) -> Non
     scale = LevelScale(calibration)
     spread = calibration.threshold - calibration.median
     reach = 1e6 * max(spread, abs(calibration.threshold))
-    below = calibration.threshold - np.geomspace(20 * spread, 1e-6 * spread, 400)
+    below = calibration.threshold - np.geomspace(3 * spread, 1e-6 * spread, 400)
     above = calibration.threshold + np.geomspace(1e-6 * spread, reach, 4_000)
     levels = [scale.level(float(score)) for score in (*below, calibration.threshold, *above)]
     assert np.all(np.diff(levels) > 0)

@@ -53,7 +53,9 @@ def test_events_of_any_threshold_are_counted_apart(windows: list[tuple[float, in
     st.lists(st.tuples(VALUES, st.booleans()), min_size=1, max_size=60),
     st.integers(1, 6).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m))),
 )
-def test_v_above_a_threshold_is_n_of_the_last_m_above_it(windows: list[tuple[float, bool]], n_m: tuple[int, int]) -> None:
+def test_v_above_a_threshold_is_n_of_the_last_m_above_it(
+    windows: list[tuple[float, bool]], n_m: tuple[int, int]
+) -> None:
     n, m = n_m
     scores = np.array([value for value, _ in windows])
     starts = np.array([True, *(flag for _, flag in windows[1:])])
