@@ -66,19 +66,24 @@ class CsvDecoder:
         self._settings = settings
         self._channels = channels
         self._delimiter = settings.delimiter
+        self._has_read = False
         self._columns = Columns.named(settings.column_names(channels), channels, settings.time_column)
         self.complaint = self._columns.complaint
 
     def learn(self, line: str) -> bool:
-        """Take as a header a line of names with a known one among them, or of two and more in the expected number."""
+        """Take as a header a line of names with a known one among them.
+
+        Before the first reading so many names as there should be are a header too, if only to say that they are wrong.
+        """
         line = line.lstrip("\ufeff")
         delimiter = self._delimiter or self._guess(line)
         names = tuple(name.strip() for name in split_fields(line, delimiter)) if delimiter else ()
         if not names or not all(NAME.match(name) and name.lower() not in MISSING for name in names):
             return False
-        columns = Columns.named(names, self._channels, self._settings.time_column)
-        if not self._known(names) and not len(names) == self._columns.width >= LEAST_UNKNOWN_NAMES:
+        wrong = not self._has_read and len(names) == self._columns.width >= LEAST_UNKNOWN_NAMES
+        if len(set(names)) < len(names) or not (wrong or self._known(names)):
             return False
+        columns = Columns.named(names, self._channels, self._settings.time_column)
         self._delimiter, self._columns, self.complaint = delimiter, columns, columns.complaint
         return True
 
@@ -99,7 +104,7 @@ class CsvDecoder:
         t_ns = None
         if self._columns.time is not None:
             t_ns = _times(fields[self._columns.time :: width], settings.time_unit)
-        self._delimiter = delimiter
+        self._delimiter, self._has_read = delimiter, True
         return values, t_ns
 
     def _fields(self, lines: Sequence[str], delimiter: str) -> list[str]:

@@ -88,9 +88,13 @@ class ReplaySource:
             self._file = cast(BinaryIO, (gzip.open if path.suffix == ".gz" else open)(path, "rb"))
             first = self._file.readline(self._settings.max_line_bytes).decode(errors="replace")
             self._file.seek(0)
+            settings = self._with_time(first)
         except (OSError, EOFError, zlib.error) as error:
+            self.close()
             raise SourceUnavailable(f"{path} cannot be read: {error}") from error
-        settings = self._with_time(first)
+        except SourceUnavailable:
+            self.close()
+            raise
         self._row = 0
         blocks = self._blocks(settings, self._file, gap=again)
         self._paced = PacedBlocks(blocks, self._clock, self._sleep, settings.speed)
@@ -127,20 +131,16 @@ class ReplaySource:
     def _blocks(self, settings: ReplaySettings, file: BinaryIO, *, gap: bool) -> Iterator[Block]:
         framing = make_framing(settings, self.channels, self._counters)
         framing.resync(lost=gap, partial=False)
-        while data := self._chunk(file):
-            self._counters.bytes += len(data)
-            yield from map(self._block, framing.feed(data))
-        yield from map(self._block, framing.finish())
+        try:
+            while data := file.read(CHUNK_BYTES):
+                self._counters.bytes += len(data)
+                yield from map(self._block, framing.feed(data))
+            yield from map(self._block, framing.finish())
+        except (OSError, EOFError, zlib.error) as error:
+            self._counters.last_error = f"{settings.path} is damaged, its rest is lost: {error}"
+            log.warning("%s", self._counters.last_error)
         if not self._counters.readings:
             raise SourceUnavailable(f"{settings.path} holds no readings: {self._counters.last_error or 'it is empty'}")
-
-    def _chunk(self, file: BinaryIO) -> bytes:
-        try:
-            return file.read(CHUNK_BYTES)
-        except (OSError, EOFError, zlib.error) as error:
-            self._counters.last_error = f"{self._settings.path} is damaged, its rest is lost: {error}"
-            log.warning("%s", self._counters.last_error)
-            return b""
 
     def _block(self, rows: Rows) -> Block:
         count = len(rows.values)

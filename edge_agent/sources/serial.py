@@ -135,31 +135,29 @@ class SerialSource:
         return self._intake.counters.status() | {"overruns": self._lost_in_driver}
 
     def _receive(self, port: serial.Serial, timeout_s: float) -> bytes:
+        """Bytes that came before and while they gathered; what came just before the plug was pulled is not lost."""
         data = bytearray()
         try:
-            if not self._wait(port, timeout_s):
-                return b""
-            while len(data) < CHUNK_BYTES and (chunk := port.read(CHUNK_BYTES)):
-                data += chunk
-            self._count_overruns(port)
+            if self._wait(port, timeout_s):
+                _drain(port, data)
+                self._sleep(min(self._settings.gather_s, timeout_s))
+                _drain(port, data)
+                self._count_overruns(port)
         except (serial.SerialException, OSError) as error:
             if not data:
                 raise SourceUnavailable(f"{self._settings.port} went away: {error}") from error
         return bytes(data)
 
     def _wait(self, port: serial.Serial, timeout_s: float) -> bool:
-        """Wait for a first byte, then let others gather; False when none came."""
+        """Wait for a first byte; False when none came."""
         began_ns = self._clock.monotonic_ns()
         ready = bool(select.select([port], [], [], timeout_s)[0])
-        waited_ns = self._clock.monotonic_ns() - began_ns
         if self._silent_ns is not None:
-            self._silent_ns += waited_ns
+            self._silent_ns += self._clock.monotonic_ns() - began_ns
             if ready:
                 if self._silent_ns >= QUIET_S * NS:
                     self._intake.resync(lost=False, partial=False)
                 self._silent_ns = None
-        if ready:
-            self._sleep(max(0.0, min(self._settings.gather_s, timeout_s - waited_ns / NS)))
         return ready
 
     def _count_overruns(self, port: serial.Serial) -> None:
@@ -169,6 +167,12 @@ class SerialSource:
             self._lost_in_driver += self._overruns - before
             self._intake.counters.last_error = f"{self._settings.port}: the driver lost bytes; is the machine too busy?"
             self._intake.mark_gap()
+
+
+def _drain(port: serial.Serial, data: bytearray) -> None:
+    """Append what the port holds."""
+    while len(data) < CHUNK_BYTES and (chunk := port.read(CHUNK_BYTES)):
+        data += chunk
 
 
 def _overruns(port: serial.Serial) -> int | None:

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -112,7 +114,21 @@ def test_the_order_a_header_gave_holds_after_reopening():
 
 
 line = st.sampled_from(
-    [b"1,2", b"3.5,-1e3", b"nan,4", b"1e20,inf", b"1", b"1,2,3", b"", b"# x", b"a,b", b"b,a", b"\xff\x00", b"7" * 90, b"1;2"]
+    [
+        b"1,2",
+        b"3.5,-1e3",
+        b"nan,4",
+        b"1e20,inf",
+        b"1",
+        b"1,2,3",
+        b"",
+        b"# x",
+        b"a,b",
+        b"b,a",
+        b"\xff\x00",
+        b"7" * 90,
+        b"1;2",
+    ]
 ) | st.binary(max_size=12)
 streams = st.lists(st.tuples(line, st.sampled_from([b"\n", b"\r\n", b"\r"])), max_size=12).map(
     lambda lines: b"".join(text + end for text, end in lines)
@@ -144,13 +160,11 @@ def test_one_byte_at_a_time_gives_the_same_rows():
     assert Stream().feed(*[data[i : i + 1] for i in range(len(data))]) == Stream().feed(data)
 
 
-def test_thousands_of_lines_are_decoded_together(benchmark_ms=50):
-    import time
-
+def test_thousands_of_lines_are_decoded_together():
     values = np.arange(30_000).reshape(-1, 3) / 7
-    framing = make_framing(FormatSettings(), tuple(Channel(name=name) for name in "abc"), Counters())
     data = "".join(f"{a:.4f},{b:.4f},{c:.4f}\n" for a, b, c in values).encode()
-    began = time.process_time()
+    framing = make_framing(FormatSettings(), tuple(Channel(name=name) for name in "abc"), Counters())
+    began_s = time.process_time()
     rows = framing.feed(data)
     assert [len(part.values) for part in rows] == [10_000]
-    assert (time.process_time() - began) * 1000 < 10 * benchmark_ms
+    assert time.process_time() - began_s < 0.2, "20 us a line: ten times what it takes"

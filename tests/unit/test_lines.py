@@ -107,7 +107,13 @@ def test_the_problem_of_a_recording_is_told_from_its_header():
 
 @pytest.mark.parametrize(
     ("line", "name"),
-    [("datetime;flow", "datetime"), ("flow,Time [s]", "Time [s]"), ('{"ts": 1, "flow": 2}', "ts"), ("1,2", ""), ("flow", "")],
+    [
+        ("datetime;flow", "datetime"),
+        ("flow,Time [s]", "Time [s]"),
+        ('{"ts": 1, "flow": 2}', "ts"),
+        ("1,2", ""),
+        ("flow", ""),
+    ],
 )
 def test_the_time_column_is_found_by_its_name(line, name):
     assert find_time_name(line, ["flow"]) == name

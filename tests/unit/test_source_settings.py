@@ -46,7 +46,7 @@ def test_settings_are_known_by_their_kind_and_frozen(kind):
     settings = KINDS[kind](**required)
     assert settings.kind == kind
     with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.kind = "other"
+        setattr(settings, dataclasses.fields(settings)[0].name, "other")
 
 
 @pytest.mark.parametrize("settings", [SerialSettings(port="/dev/x"), ReplaySettings(path="x"), StdinSettings()])
