@@ -43,8 +43,11 @@ BLOCKED_S = 300.0
 POISON_TRIES = 5
 """Hang-ups that one message may cause, so that a flapping network is not taken for a poison message."""
 
-PACKET_OVERHEAD_BYTES = 1024
-"""Topic and user properties beside a payload."""
+PACKET_OVERHEAD_BYTES = 64
+"""Headers, lengths and the fixed properties of a PUBLISH, beside topic, payload and user properties."""
+
+_PROPERTY_BYTES = 5
+"""Identifier and two lengths of one user property."""
 
 _SUCCESS_BELOW = 0x80
 _DENIED, _QUOTA = 0x87, 0x97
@@ -171,7 +174,7 @@ class Delivery:
             for topic, state in self._retained.items()
             if state.version != state.sent_version and topic not in flying and self._muted.get(topic) != state.version
         ]
-        return due[: self.room]
+        return [message for message in due if self.fits(message)][: self.room]
 
     def alerts_wanted(self, now_ns: int) -> int:
         """Return how many alerts may go out now: at most one, since they are spaced."""
@@ -212,7 +215,9 @@ class Delivery:
 
     def fits(self, message: Message) -> bool:
         """Say whether the broker takes a message of this size."""
-        return len(message.payload) + PACKET_OVERHEAD_BYTES <= self._limits.packet_bytes
+        properties = sum(len(name) + len(value.encode()) + _PROPERTY_BYTES for name, value in message.properties)
+        size = len(message.topic) + len(message.payload) + properties + PACKET_OVERHEAD_BYTES
+        return size <= self._limits.packet_bytes
 
     def sent(self, number: int, message: Message, now_ns: int) -> None:
         """Take note that a message with QoS 1 went out under a packet number."""

@@ -308,7 +308,7 @@ class Outbox:
     def _disk_failed(self, error: Exception) -> None:
         """Do what the error asks for: a fresh database, room on the disk, or RAM mode."""
         if _is_damage(error):
-            self._begin_afresh()
+            self._begin_afresh(error)
         elif _code(error) != sqlite3.SQLITE_FULL or not self._relieve():
             self._go_to_ram(error)
 
@@ -347,7 +347,7 @@ class Outbox:
         except sqlite3.Error as error:
             if not _is_damage(error):
                 raise
-            self._damage = f"{error}, kept as {self._set_aside().name}"
+            self._set_aside(error)
             return Store(self._path, self._settings.max_bytes)
 
     def _open_disk(self) -> None:
@@ -358,13 +358,18 @@ class Outbox:
         except (sqlite3.Error, OSError) as error:
             self._go_to_ram(error)
 
-    def _begin_afresh(self) -> None:
-        """Leave a database that turned out damaged."""
+    def _begin_afresh(self, damage: Exception) -> None:
+        """Leave a database that turned out damaged while it was open; opening it again may well find nothing."""
         if self._disk is not None:
             self._dropped += self._disk.dropped
             self._disk.store.close()
             self._disk = None
-        self._open_disk()
+        try:
+            self._set_aside(damage)
+        except OSError as error:
+            self._go_to_ram(error)
+        else:
+            self._open_disk()
 
     def _report_damage(self, ledger: Ledger) -> None:
         """Say on every stream that alerts may be lost."""
@@ -377,7 +382,7 @@ class Outbox:
             ledger.commit(self._reporter.event(stream, dropped, DropReason.CORRUPT, self._damage), None)
         self._damage = ""
 
-    def _set_aside(self) -> Path:
+    def _set_aside(self, damage: Exception) -> None:
         """Rename the database and its log over an older damaged one, so that the disk stays bounded."""
         aside = self._path.with_name(self._path.name + ".damaged")
         for suffix in ("-wal", "-shm", ""):
@@ -386,7 +391,7 @@ class Outbox:
                 part.replace(aside.with_name(aside.name + suffix))
             else:
                 aside.with_name(aside.name + suffix).unlink(missing_ok=True)
-        return aside
+        self._damage = f"{damage}, kept as {aside.name}"
 
     def _heal(self) -> None:
         """Go back to disk if it can be written again, and take along what came in the meantime."""
