@@ -53,10 +53,10 @@ unit: setup ## unit tests, exams and integration tests, with coverage
 	$(BIN)/python -m pytest tests/unit tests/exam tests/integration -n $(JOBS) --cov --cov-report=term:skip-covered
 
 device: setup ## fresh device environments: size, imports, golden bundle on both runtimes
-	$(BIN)/python -m pytest tests/device -s
+	$(BIN)/python -m pytest tests/device --timeout 900 -s
 
 e2e: setup ## aarch64 and a booted systemd; root on Debian, some minutes
-	$(BIN)/python -m pytest tests/system -s
+	$(BIN)/python -m pytest tests/system --timeout 1800 -s
 
 wheel: setup ## build the device's wheel in dist/, for systemd/install.sh
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
