@@ -22,7 +22,7 @@ CHANNELS_IN_WORDS: Final = 4
 
 
 def mismatch(expected: tuple[Channel, ...], found: tuple[Channel, ...]) -> str:
-    """Return in words how a source's channels differ from the bundle's in names, order or units; empty if they do not."""
+    """Return in words how a source's channels differ from the bundle's in names, order or units; empty where not."""
     want, got = (", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in side) for side in (expected, found))
     return "" if want == got else f"the bundle expects the channels {want}; the source has {got}"
 
@@ -56,7 +56,10 @@ class ChannelCheck:
         The rows are taken if so. Otherwise nothing has happened, and `check` must take them.
         To be asked only while no channel is missing.
         """
-        runs = constant_runs(values, self._last, self._run) if len(values) > 1 else self._run * (values == self._last) + 1
+        if len(values) == 1:
+            runs = self._run * (values == self._last) + 1
+        else:
+            runs = constant_runs(values, self._last, self._run)
         fine = (values >= self._low) & (values <= self._high) & (runs <= self._limit)
         if np.count_nonzero(fine) < fine.size:
             return False
@@ -64,7 +67,7 @@ class ChannelCheck:
         return True
 
     def check(self, values: Floats) -> NDArray[np.uint8]:
-        """Take rows [n, C], n >= 1, and return what is wrong with each reading: `OK`, `STUCK`, `LOST`, `LOW` or `HIGH`."""
+        """Take rows [n, C], n >= 1; return what is wrong with each reading: `OK`, `STUCK`, `LOST`, `LOW` or `HIGH`."""
         present = np.isfinite(values)
         missing = _missing_runs(present, self._missing)
         runs = constant_runs(values, self._last, self._run)

@@ -13,7 +13,8 @@ severity grows. So "the severity at which half of the windows alarm" exists and 
     lost     share 0 .. 1        drawn towards 0, what an open input reads; 1 is a dead channel
     rhythm   share 0 .. 1        drawn towards the same window at twice the speed (run forwards, then backwards)
 
-All readings stay finite: a channel that gives no value at all is a sensor fault, decided by the windows and never scored.
+All readings stay finite: a channel that gives no value at all is a sensor fault, decided by the windows and never
+scored.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from enum import StrEnum
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edge_agent.contract.features import WINDOW_AXES
 from edge_agent.contract.records import Doubles, Floats
 
 
@@ -46,7 +49,7 @@ class FaultKind(StrEnum):
 _RELATIVE: Final = frozenset({FaultKind.STUCK, FaultKind.LOST, FaultKind.RHYTHM})
 
 
-def inject(  # noqa: PLR0913 - the fault (kind, severity, channel) and its surroundings (windows, spread, chance)
+def inject(  # noqa: PLR0917 - the fault (kind, severity, channel) and its surroundings (windows, spread, chance)
     windows: Floats,
     kind: FaultKind,
     severity: float,
@@ -84,8 +87,10 @@ def inject(  # noqa: PLR0913 - the fault (kind, severity, channel) and its surro
 
 def _checked_shape(windows: Floats, severity: float, spread: Doubles, channel: int | None) -> tuple[int, int, int]:
     """Return k, T, C or say what does not fit."""
-    if windows.ndim != 3 or not all(windows.shape[1:]) or np.shape(spread) != windows.shape[2:]:
-        raise ValueError(f"expected windows [k, T, C] and spread [C], got {list(windows.shape)} and {list(np.shape(spread))}")
+    if windows.ndim != WINDOW_AXES or not all(windows.shape[1:]) or np.shape(spread) != windows.shape[2:]:
+        raise ValueError(
+            f"expected windows [k, T, C] and spread [C], got {list(windows.shape)} and {list(np.shape(spread))}"
+        )
     if not 0 <= severity < np.inf:
         raise ValueError(f"severity must be finite and not negative, got {severity}")
     k, rows, channels = windows.shape
@@ -99,14 +104,18 @@ def _additive(k: int, rows: int, kind: FaultKind, rng: np.random.Generator) -> D
     row = np.arange(rows)
     sign = rng.choice((-1.0, 1.0), size=(k, 1))
     place = rng.random((k, 1))
-    if kind is FaultKind.SPIKE:
-        return sign * (row == np.floor(place * rows))
-    if kind is FaultKind.STEP:
-        return sign * (row >= np.floor(place * rows))
-    if kind is FaultKind.DRIFT:
-        return sign * np.broadcast_to((row + 1) / rows, (k, rows))
-    begin = np.floor(place * (rows // 2))
-    return rng.standard_normal((k, rows)) * ((row >= begin) & (row < begin + (rows + 1) // 2))
+    shape: NDArray[np.generic]
+    match kind:
+        case FaultKind.SPIKE:
+            shape = row == np.floor(place * rows)
+        case FaultKind.STEP:
+            shape = row >= np.floor(place * rows)
+        case FaultKind.DRIFT:
+            shape = np.broadcast_to((row + 1) / rows, (k, rows))
+        case _:
+            begin = np.floor(place * (rows // 2))
+            shape = rng.standard_normal((k, rows)) * ((row >= begin) & (row < begin + (rows + 1) // 2))
+    return np.asarray(sign * shape, np.float64)
 
 
 def _relative(clean: Doubles, kind: FaultKind, rng: np.random.Generator) -> Doubles:

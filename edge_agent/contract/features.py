@@ -20,6 +20,7 @@ later window of the batch.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,9 @@ from edge_agent.contract.records import Doubles, Floats
 
 FEATURES: Final = ("mean", "spread", "last", "slope", "roughness")
 """Names of the features, in the order in which `window_features` lays them out."""
+
+WINDOW_AXES: Final = 3
+"""Windows are [k, T, C]."""
 
 CLAMP: Final = 1e6
 """Largest |z|, in training spreads: keeps a reading of 1e20 finite through squares and sums, and is the range up to
@@ -49,7 +53,12 @@ def window_features(windows: Floats, centre: Doubles, spread: Doubles) -> Double
     Raises:
         ValueError: the shapes do not fit.
     """
-    if windows.ndim != 3 or windows.shape[2:] != centre.shape or centre.shape != spread.shape or not windows.shape[1]:
+    if (
+        windows.ndim != WINDOW_AXES
+        or windows.shape[2:] != centre.shape
+        or centre.shape != spread.shape
+        or not windows.shape[1]
+    ):
         raise ValueError(
             f"expected windows [k, T, C] with centre and spread [C], got {list(windows.shape)}, "
             f"{list(centre.shape)} and {list(spread.shape)}"
@@ -109,10 +118,13 @@ def _windows(series: Doubles, k: int, rows: int, step: int) -> Doubles:
     return np.ndarray((len(series), k, rows), np.float64, series, strides=strides)
 
 
+@lru_cache(maxsize=16)
 def _slope_weights(rows: int) -> Doubles:
     """Return weights [T] whose product with a window is the rise of its least-squares line over T - 1 steps."""
     position = np.arange(rows) - (rows - 1) / 2
-    return position * ((rows - 1) / (position @ position))
+    weights: Doubles = position * ((rows - 1) / (position @ position))
+    weights.flags.writeable = False
+    return weights
 
 
 def _root_mean(squares: Doubles, out: Doubles) -> None:

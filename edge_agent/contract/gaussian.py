@@ -1,13 +1,14 @@
 """A multivariate Gaussian learned from few samples, and how far from it a new sample may lie by chance.
 
 Covariance: shrunk towards a diagonal as Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional
-covariance matrices", J. Multivariate Anal. 88, on features divided by their own standard deviation. Samples that overlap
-(windows that share rows) are worth fewer independent ones; the estimate of the sampling error is raised accordingly.
+covariance matrices", J. Multivariate Anal. 88, on features divided by their own standard deviation. Samples that
+overlap (windows that share rows) are worth fewer independent ones; the estimate of the sampling error is raised
+accordingly.
 
-Limits: a Bayesian Gaussian with the conjugate normal-inverse-Wishart prior (Murphy 2007, "Conjugate Bayesian analysis of
-the Gaussian distribution", section 8; Gelman et al., "Bayesian Data Analysis", 3rd ed., section 3.6). Its posterior
-predictive is a multivariate Student-t, so the squared distance of the next sample is F distributed and few samples do not
-pretend to know much: at n = 100 in 8 dimensions a chi-square limit asked for .001 gives .0049, the predictive .001.
+Limits: a Bayesian Gaussian with the conjugate normal-inverse-Wishart prior (Murphy 2007, "Conjugate Bayesian analysis
+of the Gaussian distribution", section 8; Gelman et al., "Bayesian Data Analysis", 3rd ed., section 3.6). Its posterior
+predictive is a multivariate Student-t, so the squared distance of the next sample is F distributed and few samples do
+not pretend to know much: at n = 100 in 8 dimensions a chi-square limit asked for .001 gives .0049, the predictive .001.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from typing import Final
 import numpy as np
 
 from edge_agent.contract.records import Doubles
+
+SAMPLE_AXES: Final = 2
+"""Samples are [k, d]."""
+
+MIN_SAMPLES: Final = 2
+"""Fewest independent samples: one has no spread."""
 
 MIN_FREEDOM: Final = 1.0
 """Fewest degrees of freedom of the predictive (a Cauchy distribution): its limits exist but are very wide, which is
@@ -66,13 +73,13 @@ class Gaussian:
 
     def whitened(self, x: Doubles) -> Doubles:
         """Return y, float64 [k, d], for samples float64 [k, d]."""
-        return (x - self.mean) @ self.whiten
+        return np.asarray((x - self.mean) @ self.whiten)
 
     def distances(self, x: Doubles) -> Doubles:
         """Return the squared Mahalanobis distances, float64 [k], for samples float64 [k, d]."""
         y = self.whitened(x)
         np.multiply(y, y, out=y)
-        return np.add.reduce(y, axis=1)
+        return np.asarray(np.add.reduce(y, axis=1))
 
     def predictive(self) -> BayesianGaussian:
         """Return how the distance of the next sample is distributed."""
@@ -115,10 +122,12 @@ class Gaussian:
 
 def _checked_samples(x: Doubles, samples: float | None) -> tuple[int, int]:
     """Return k, d or say what is wrong with the samples."""
-    if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1:
+    if x.ndim != SAMPLE_AXES or x.shape[0] < MIN_SAMPLES or x.shape[1] < 1:
         raise ValueError(f"expected at least 2 samples of at least 1 feature, got shape {list(x.shape)}")
-    if samples is not None and not 2 <= samples <= len(x):
-        raise ValueError(f"independent samples must be from 2 to the {len(x)} given, got {samples:.4g}: collect more data")
+    if samples is not None and not MIN_SAMPLES <= samples <= len(x):
+        raise ValueError(
+            f"independent samples must be from 2 to the {len(x)} given, got {samples:.4g}: collect more data"
+        )
     if not np.isfinite(x).all():
         raise ValueError("samples must be finite: leave out what is missing before learning")
     return x.shape[0], x.shape[1]
@@ -135,10 +144,12 @@ def ledoit_wolf_shrinkage(centred: Doubles, covariance: Doubles, *, samples: flo
     """
     k, d = centred.shape
     squared_norm = float(np.sum(covariance * covariance))
-    off_target = squared_norm - float(np.trace(covariance)) ** 2 / d
+    trace = float(np.trace(covariance))
+    off_target = squared_norm - trace * trace / float(d)
     if off_target <= squared_norm * np.finfo(np.float64).eps:
         return 1.0
-    error = (float(np.sum(np.sum(centred * centred, axis=1) ** 2)) / k - squared_norm) / samples
+    fourth = float(np.sum(np.sum(centred * centred, axis=1) ** 2)) / float(k)
+    error = (fourth - squared_norm) / samples
     return min(1.0, max(0.0, error / off_target))
 
 
@@ -147,10 +158,10 @@ class BayesianGaussian:
     """The distribution of d2 of the next sample, given what n samples can have taught.
 
     Normal-inverse-Wishart posterior with kappa_n = n, nu_n = n - 1 + m and Psi_n = n * (the shrunk covariance). The
-    predictive is Student-t with nu = nu_n - d + 1 = n - d + m degrees of freedom, hence d2 * nu / ((n + 1) d) ~ F(d, nu).
-    m = 0, without shrinkage, is Jeffreys' prior, and exact. Otherwise m counts the directions in which the shrinkage
-    target and not the samples decided, so that n - nu = d - m is the effective number of parameters of a ridge
-    (Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd ed., eq. 3.50), at least 1.
+    predictive is Student-t with nu = nu_n - d + 1 = n - d + m degrees of freedom, hence
+    d2 * nu / ((n + 1) d) ~ F(d, nu). m = 0, without shrinkage, is Jeffreys' prior, and exact. Otherwise m counts the directions in which the
+    shrinkage target and not the samples decided, so that n - nu = d - m is the effective number of parameters of a
+    ridge (Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd ed., eq. 3.50), at least 1.
     """
 
     dimensions: int
@@ -163,7 +174,11 @@ class BayesianGaussian:
     def __post_init__(self) -> None:
         """Refuse what no samples can give."""
         determined = self.dimensions if self.determined is None else self.determined
-        if self.dimensions < 1 or not 2 <= self.samples <= MAX_SAMPLES or not 1 <= determined <= self.dimensions:
+        if (
+            self.dimensions < 1
+            or not MIN_SAMPLES <= self.samples <= MAX_SAMPLES
+            or not 1 <= determined <= self.dimensions
+        ):
             raise ValueError(
                 f"expected dimensions >= 1, samples from 2 to {MAX_SAMPLES:g} and determined from 1 to dimensions, "
                 f"got {self.dimensions}, {self.samples} and {self.determined}"
@@ -195,8 +210,9 @@ class BayesianGaussian:
 def incomplete_beta(a: float, b: float, x: float) -> float:
     """Return the regularized incomplete beta function I_x(a, b), 0 <= x <= 1, a and b > 0.
 
-    Continued fraction DLMF 8.17.22 (https://dlmf.nist.gov/8.17.E22) evaluated by the modified Lentz method (Press et al.,
-    "Numerical Recipes", 3rd ed., sections 5.2 and 6.4), with I_x(a, b) = 1 - I_(1-x)(b, a) where that converges faster.
+    Continued fraction DLMF 8.17.22 (https://dlmf.nist.gov/8.17.E22) evaluated by the modified Lentz method (Press et
+    al., "Numerical Recipes", 3rd ed., sections 5.2 and 6.4), with I_x(a, b) = 1 - I_(1-x)(b, a) where that converges
+    faster.
 
     Raises:
         ValueError: an argument is outside its range.

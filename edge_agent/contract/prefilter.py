@@ -19,14 +19,14 @@ from typing import Final
 
 import numpy as np
 
-from edge_agent.contract.features import FEATURES, window_features
-from edge_agent.contract.gaussian import Gaussian
+from edge_agent.contract.features import FEATURES, WINDOW_AXES, window_features
+from edge_agent.contract.gaussian import MIN_SAMPLES, Gaussian
 from edge_agent.contract.records import Doubles, Floats, WindowBatch
 from edge_agent.errors import ManifestError
 
 GROSS_P: Final = 1e-6
-"""Predictive probability of a normal window beyond the default upper limit: at one independent window a second, about one
-false alarm in eleven days."""
+"""Predictive probability of a normal window beyond the default upper limit: at one independent window a second, about
+one false alarm in eleven days."""
 
 CONSTANT_SPREAD: Final = 0.01
 """Spread given to a channel that was constant throughout, as a share of its value (at 0: in its unit): nobody knows
@@ -83,7 +83,9 @@ class Prefilter:
         d = len(FEATURES) * c
         shapes = (self.centre.shape, self.spread.shape, self.gaussian.mean.shape, self.gaussian.scale.shape)
         if not c or shapes != ((c,), (c,), (d,), (d,)) or self.gaussian.whiten.shape != (d, d):
-            raise ValueError(f"expected arrays for {c} channels and {d} features, got {shapes}, {self.gaussian.whiten.shape}")
+            raise ValueError(
+                f"expected arrays for {c} channels and {d} features, got {shapes}, {self.gaussian.whiten.shape}"
+            )
         if not 0.0 <= self.lower <= self.upper < np.inf:
             raise ValueError(f"limits must satisfy 0 <= lower <= upper < infinity, got {self.lower} and {self.upper}")
 
@@ -97,19 +99,20 @@ class Prefilter:
 
         Args:
             windows: float32 [k, T, C] in raw units, finite.
-            effective_windows: how many independent windows they are worth; None: as many as they have rows of their own,
-                divided by T (`independent_windows`), which counts a row that several windows share once.
+            effective_windows: how many independent windows they are worth; None: as many as they have rows of their
+                own, divided by T (`independent_windows`), which counts a row that several windows share once.
             names: of the channels; None: "channel 1" and so on.
 
         Raises:
             ValueError: fewer than two independent windows, or readings that are not finite.
         """
-        if windows.ndim != 3 or not windows.size:
+        if windows.ndim != WINDOW_AXES or not windows.size:
             raise ValueError(f"expected windows [k, T, C], none of them 0, got {list(windows.shape)}")
         n = independent_windows(windows) if effective_windows is None else effective_windows
-        if not 2.0 <= n <= len(windows):
+        if not MIN_SAMPLES <= n <= len(windows):
             raise ValueError(
-                f"a prefilter needs at least 2 independent windows, got {len(windows)} worth {n:.3g}: collect more normal data"
+                f"a prefilter needs at least {MIN_SAMPLES} independent windows, got {len(windows)} worth {n:.3g}: "
+                "collect more normal data"
             )
         if not np.isfinite(windows).all():
             raise ValueError("windows to learn from must be finite: leave out those with missing readings")
@@ -160,7 +163,9 @@ class Prefilter:
         n = self.gaussian.samples
         words = f"learned from {n:.3g} independent windows"
         if n < TRUSTED_WINDOWS_PER_FEATURE * len(self.gaussian.mean):
-            words += f", few for {len(self.gaussian.mean)} features: only faults that stand out clearly are told from chance"
+            words += (
+                f", few for {len(self.gaussian.mean)} features: only faults that stand out clearly are told from chance"
+            )
         return words
 
     def with_limits(self, lower: float, upper: float) -> Prefilter:
@@ -173,18 +178,18 @@ class Prefilter:
 
     def to_bytes(self) -> bytes:
         """Return the content of a `prefilter.npz`; the same prefilter gives the same bytes."""
+        arrays: dict[str, np.ndarray] = {
+            "names": np.array(self.names, dtype=np.str_),
+            "features": np.array(FEATURES, dtype=np.str_),
+            "centre": self.centre,
+            "spread": self.spread,
+            "limits": np.array([self.lower, self.upper]),
+            "mode": np.array(self.mode.value, dtype=np.str_),
+        }
+        for field in fields(Gaussian):
+            arrays[f"gaussian_{field.name}"] = np.asarray(getattr(self.gaussian, field.name), np.float64)
         out = io.BytesIO()
-        arrays = {f"gaussian_{f.name}": np.asarray(getattr(self.gaussian, f.name), np.float64) for f in fields(Gaussian)}
-        np.savez(
-            out,
-            names=np.array(self.names, dtype=np.str_),
-            features=np.array(FEATURES, dtype=np.str_),
-            centre=self.centre,
-            spread=self.spread,
-            limits=np.array([self.lower, self.upper]),
-            mode=np.array(self.mode.value, dtype=np.str_),
-            **arrays,
-        )
+        np.savez(out, **arrays)  # type: ignore[arg-type]  # stubs of numpy 2 take names for its newer options
         return out.getvalue()
 
     def to_npz(self, path: Path | str) -> None:
@@ -234,7 +239,8 @@ class Prefilter:
 
     def _whitened(self, window: Floats) -> Doubles:
         """Return the whitened features [5 * C] of one window [T, C]."""
-        return self.gaussian.whitened(window_features(window[np.newaxis], self.centre, self.spread))[0]
+        features = window_features(window[np.newaxis], self.centre, self.spread)
+        return self.gaussian.whitened(features).reshape(-1)
 
 
 def independent_windows(windows: Floats) -> float:
@@ -243,12 +249,15 @@ def independent_windows(windows: Floats) -> float:
     A window is taken to begin as many rows after the one before as their shared readings say. A stretch of constant
     readings looks like more overlap than there is, so the answer is rather too small than too large.
     """
-    k, rows, _ = windows.shape
+    rows: int = windows.shape[1]
     begins_as_row = (windows[:-1] == windows[1:, :1]).all(axis=2)
     begins_as_row[:, 0] = False
     step = np.where(begins_as_row.any(axis=1), begins_as_row.argmax(axis=1), rows)
-    overlaps = [step[i] == rows or np.array_equal(windows[i, step[i] :], windows[i + 1, : -step[i]]) for i in range(k - 1)]
-    return 1.0 + float(np.where(overlaps, step, rows).sum()) / rows
+    own_rows = rows
+    for i, shift in enumerate(step.tolist()):
+        shared = np.array_equal(windows[i, shift:], windows[i + 1, : rows - shift])
+        own_rows += shift if shared else rows
+    return own_rows / rows
 
 
 def _location(windows: Floats) -> tuple[Doubles, Doubles]:
@@ -304,4 +313,5 @@ def _finite(arrays: dict[str, np.ndarray], name: str) -> Doubles:
     array = arrays[name]
     if array.dtype != np.float64 or not np.isfinite(array).all():
         raise ValueError(f"expected {name} to be finite float64, got {array.dtype}")
-    return array
+    doubles: Doubles = array
+    return doubles

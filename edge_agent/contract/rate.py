@@ -1,9 +1,10 @@
 """How fast readings really come, told from times that jitter, skip and bunch.
 
-Two figures err in different ways. The *typical* interval (median) does not see missing readings but is misled by readings
-that arrive in bursts; the *mean* interval does not see bursts but is stretched by missing readings. A rate is called wrong
-only where both say so, in the same direction, and the mean by more than chance: so jitter, readings left out now
-and then, clocks of one second's resolution and arrival in bursts pass, and a source that is set to another rate does not.
+Two figures err in different ways. The *typical* interval (median) does not see missing readings but is misled by
+readings that arrive in bursts; the *mean* interval does not see bursts but is stretched by missing readings. A rate is
+called wrong only where both say so, in the same direction, and the mean by more than chance (or by more than half). So
+jitter, readings left out now and then, clocks of one second's resolution and arrival in bursts pass, and a source that
+is set to another rate does not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.contract.records import NS, Times
 
@@ -30,6 +32,10 @@ BURSTS_IN_STRETCH: Final = 8
 
 STANDARD_ERRORS: Final = 3.0
 """By how many of its standard errors the mean interval must be off on top of the tolerance."""
+
+MOST_MISSING: Final = 0.5
+"""Share of the readings that may be missing; beyond it the rate is wrong whatever the typical interval is. It is also
+what tells a slow source that sends in bursts."""
 
 NEAR: Final = 0.2
 """Intervals within this share of the median count as typical when `measured_rate_hz` looks whether there is one."""
@@ -76,17 +82,15 @@ class RateCheck:
                     self.detail = detail
         return changes
 
-
     def _verdict(self) -> str:
         """Return what is wrong with the rate of the full stretch, in words, or an empty string."""
-        steps = _between_gaps(self._steps, self._max_gap_ns)
+        steps, expected = _between_gaps(self._steps, self._max_gap_ns), self._expected_ns
         mean = float(steps.mean())
-        off = mean - self._expected_ns
         chance = STANDARD_ERRORS * float(steps.std()) / math.sqrt(len(steps))
-        slow = off > 0
-        bound = self._expected_ns / (1 - TOLERANCE) if slow else self._expected_ns / (1 + TOLERANCE)
-        most_off = np.count_nonzero(steps > bound if slow else steps < bound) * 2 > len(steps)
-        if not (most_off and abs(off) - chance > abs(bound - self._expected_ns)):
+        longest, shortest = expected / (1 - TOLERANCE), expected / (1 + TOLERANCE)
+        slow = mean - chance > longest and _most(steps > longest)
+        fast = mean + chance < shortest and _most(steps < shortest)
+        if not (slow or fast or mean - chance > expected / MOST_MISSING):
             return ""
         return f"readings come at {NS / mean:.3g} Hz, the bundle expects {self.rate_hz:.3g} Hz"
 
@@ -94,8 +98,8 @@ class RateCheck:
 def measured_rate_hz(t_ns: Times, max_gap_s: float) -> float:
     """Return the rate of readings.
 
-    The inverse of the median interval where there is a typical one (at least half of the intervals lie near it and it is
-    not shorter than half of the mean: readings are missing now and then), else of the mean (jitter, bursts).
+    The inverse of the median interval where there is a typical one (at least half of the intervals lie near it and it
+    is not shorter than half of the mean: readings are missing now and then), else of the mean (jitter, bursts).
 
     Args:
         t_ns: int64 [n] reading times.
@@ -113,6 +117,11 @@ def measured_rate_hz(t_ns: Times, max_gap_s: float) -> float:
     near = np.count_nonzero(np.abs(steps - median) <= NEAR * median)
     typical = 2 * near >= len(steps) and mean / 2 <= median <= mean * (1 + TOLERANCE)
     return NS / (median if typical else mean)
+
+
+def _most(which: NDArray[np.bool_]) -> bool:
+    """Return whether more than half are."""
+    return bool(2 * np.count_nonzero(which) > len(which))
 
 
 def _between_gaps(steps: Times, max_gap_ns: float) -> Times:

@@ -14,9 +14,10 @@ STUCK_FACTOR: Final = 3
 among n readings grows with log n (Erdos and Renyi 1970): three times that of 400 readings is that of a year at 1 Hz."""
 
 MIN_STUCK_SAMPLES: Final = 32
-"""No channel is stuck before so many samples at one value. A coarse signal dwells longer in another regime than in the one
-it was trained on, which no run length seen in training foretells: a flow meter of a water loop went from 5 samples to 27 (a
-change every fifth sample gives 32 in a row about once in 1,300 changes). Where windows are this long it changes nothing."""
+"""No channel is stuck before so many samples at one value. A coarse signal dwells longer in another regime than in the
+one it was trained on, which no run length seen in training foretells: a flow meter of a water loop went from 5 samples
+to 27 (a change every fifth sample gives 32 in a row about once in 1,300 changes). Where windows are this long it
+changes nothing."""
 
 
 def constant_runs(values: Floats, last: Floats, run: Times) -> Times:
@@ -56,11 +57,11 @@ def last_samples(values: Floats, present: NDArray[np.bool_], last: Floats) -> Fl
 
 def longest_constant_run(values: Floats) -> tuple[int, ...]:
     """Return the largest number of samples in a row at one value, per channel of float32 [n, C]; 0 without samples."""
+    columns: int = values.shape[1]
     if not len(values):
-        return (0,) * values.shape[1]
-    nothing = np.full(values.shape[1], np.nan, np.float32)
-    runs = constant_runs(values, nothing, np.zeros(values.shape[1], np.int64))
-    return tuple(map(int, runs.max(axis=0)))
+        return (0,) * columns
+    runs = constant_runs(values, np.full(columns, np.nan, np.float32), np.zeros(columns, np.int64))
+    return tuple(int(run) for run in runs.max(axis=0))
 
 
 def stuck_limits(values: Floats, window: int) -> tuple[int | None, ...]:
@@ -72,9 +73,12 @@ def stuck_limits(values: Floats, window: int) -> tuple[int | None, ...]:
             tell the network.
 
     Returns:
-        `STUCK_FACTOR` times the longest run, at least `window` and `MIN_STUCK_SAMPLES`; None (never stuck) for a channel that
-        was constant throughout.
+        `STUCK_FACTOR` times the longest run, at least `window` and `MIN_STUCK_SAMPLES`; None (never stuck) for a
+        channel that was constant throughout.
     """
     samples = np.count_nonzero(np.isfinite(values), axis=0)
     runs = longest_constant_run(values)
-    return tuple(None if run == n else max(STUCK_FACTOR * run, window, MIN_STUCK_SAMPLES) for run, n in zip(runs, samples, strict=True))
+    return tuple(
+        None if run == n else max(STUCK_FACTOR * run, window, MIN_STUCK_SAMPLES)
+        for run, n in zip(runs, samples, strict=True)
+    )

@@ -7,14 +7,16 @@ A *break* ends the run of rows that windows are cut from; windows and stride beg
 - `not_ready`: readings lost (`Block.gap`), a step in time above `max_gap_s`, a time that does not rise;
 - `sensor`: the fault in words, and no row in it is ever part of a window:
     - a channel out of range, stuck (constant for more than its limit, from the sample on that exceeds it), or lost
-      (missing, that is NaN or infinite, for more than `hold` samples; until then its last value is held): `channels.py`;
+      (missing, that is NaN or infinite, for more than `hold` samples; until then its last value is held):
+      `channels.py`;
     - a wrong rate, from the reading on that makes it certain: `rate.py`.
 
-A fault ends with its cause. Rows at the beginning of a run with a channel missing, and so nothing to hold, are left out.
+A fault ends with its cause. Rows at the beginning of a run with a channel missing, and so nothing to hold, are left
+out.
 
 Invariants. The output depends on the rows alone, never on how they were cut into blocks (windows of different blocks
-come in different batches, that is all). An Unknown is given once per change, and at least one between two windows with a
-break between them, so whoever carries state from window to window resets it there.
+come in different batches, that is all). An Unknown is given once per change, and at least one between two windows with
+a break between them, so whoever carries state from window to window resets it there.
 """
 
 from __future__ import annotations
@@ -179,18 +181,20 @@ class Windower:
         self, values: Floats, t_ns: Times, steps: Times, rate_changes: list[tuple[int, str]]
     ) -> list[WindowBatch | Unknown]:
         """Take rows among which there may be breaks, missing values and faults."""
-        breaks = (steps <= 0) | (steps > self._max_gap_ns)
+        breaks = _breaks(steps, self._max_gap_ns)
         wrong = np.column_stack((self._channels.check(values), self._rate_off(len(values), rate_changes)))
-        fault = wrong.any(axis=1)
-        begins = breaks | np.concatenate(([self._in_fault], fault[:-1]))
+        fault = np.asarray(wrong.any(axis=1))
+        begins = breaks | np.concatenate((np.array([self._in_fault]), fault[:-1]))
         filled = self._filled(values, begins)
-        usable = ~(fault | np.isnan(filled).any(axis=1))
+        usable = np.asarray(~(fault | np.isnan(filled).any(axis=1)))
         out: list[WindowBatch | Unknown] = []
         for begin, end in _stretches(begins, wrong, usable):
             self._rate_detail = dict(rate_changes).get(begin, self._rate_detail)
             if fault[begin]:
-                words = self._channels.words(wrong[begin, :-1], values[begin]) + [self._rate_detail] * int(wrong[begin, -1])
-                self._say(out, wrong[begin].tobytes(), Unknown(t_ns=int(t_ns[begin]), fault=Fault.SENSOR, detail="; ".join(words)))
+                words = self._channels.words(wrong[begin, :-1], values[begin])
+                words += [self._rate_detail] * int(wrong[begin, -1])
+                unknown = Unknown(t_ns=int(t_ns[begin]), fault=Fault.SENSOR, detail="; ".join(words))
+                self._say(out, wrong[begin].tobytes(), unknown)
             elif begins[begin]:
                 self._tail.cut()
                 detail = self._break_words(int(steps[begin])) if breaks[begin] else "the sensor fault is over"
@@ -241,6 +245,11 @@ class Windower:
         return out
 
 
+def _breaks(steps: Times, max_gap_ns: int) -> NDArray[np.bool_]:
+    """Return before which rows the time breaks the run."""
+    return np.asarray((steps <= 0) | (steps > max_gap_ns))
+
+
 def _stretches(
     begins: NDArray[np.bool_], wrong: NDArray[np.uint8], usable: NDArray[np.bool_]
 ) -> Iterator[tuple[int, int]]:
@@ -257,8 +266,8 @@ def _stretches(
 class _Tail:
     """The newest rows of the run, kept so that windows are views.
 
-    Rows are only ever added behind; when there is no room, the rows that later windows need move to new memory. So views
-    that were given out stay as they are.
+    Rows are only ever added behind; when there is no room, the rows that later windows need move to new memory. So
+    views that were given out stay as they are.
     """
 
     def __init__(self, rule: WindowRule) -> None:
@@ -272,7 +281,8 @@ class _Tail:
     @property
     def newest(self) -> Floats:
         """The row added last, float32 [C]."""
-        return self._rows[self._end - 1]
+        row: Floats = self._rows[self._end - 1]
+        return row
 
     def cut(self) -> None:
         """Begin a new run."""
