@@ -8,7 +8,6 @@ units are not the bundle's is a sensor fault for as long as that is so: scoring 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,8 @@ SILENT_READINGS = 3
 """Readings missing in a row before silence is reported."""
 LEAST_SILENCE_S = 10.0
 """Shortest silence that is reported, seconds: fast sensors pause when their board restarts."""
+UNKNOWN_SILENCE_S = 600.0
+"""Silence that is reported while nobody knows how often the sensor speaks, seconds: three readings of a 3-minute sensor."""
 SITE_FILE = "site.json"
 """Name of the on-site calibration in the stream's folder."""
 LEARNED_FILE = "learned.json"
@@ -124,15 +125,13 @@ class WatchedStream:
         self._describe: dict[str, Any] = {}
         self._learning: Learning | None = None
         self._mismatch = channel_problem(self.source.channels, spec.channels) if spec else ""
-        self._lock = threading.Lock()
-        silence_s = settings.no_data_s or max(LEAST_SILENCE_S, SILENT_READINGS / rate_hz if rate_hz else 0.0)
         self.stream = Stream(
             name,
             self.source,
             self._make_watcher,
             self,
             clock=clock,
-            no_data_s=silence_s,
+            no_data_s=self._silence_s(rate_hz),
             turned=turned,
             backoff=backoff,
         )
@@ -149,7 +148,7 @@ class WatchedStream:
         """Decide a block with whatever watches now."""
         pipeline = self.reporter.pipeline
         if pipeline is None:
-            return [self._learn(block)]
+            return self._learn(block)
         if self._mismatch:
             unknown = Unknown(t_ns=int(block.t_ns[-1]), fault=Fault.SENSOR, detail=self._mismatch)
             return [pipeline.unknown(unknown)]
@@ -226,8 +225,8 @@ class WatchedStream:
     def _begin(self, pipeline: Pipeline) -> None:
         """Watch with this pipeline from now on, going on with the events that were open."""
         pipeline.decider.restore(self._open_events())
-        with self._lock:
-            self.reporter.use(pipeline, self.reporter.model)
+        self.stream.no_data_s = self._silence_s(pipeline.windower.rule.rate_hz)
+        self.reporter.use(pipeline, self.reporter.model)
 
     def _open_events(self) -> list[OpenEvent]:
         try:
@@ -236,18 +235,26 @@ class WatchedStream:
             _log.warning("stream %s: what was open before the restart cannot be read: %s", self.name, error)
             return []
 
-    def _learn(self, block: Block) -> Decision:
+    def _learn(self, block: Block) -> list[Decision]:
         assert self._learning is not None  # noqa: S101 - made with the watcher where there is no pipeline
         decision, model = self._learning.feed(block)
-        if model is not None:
-            _log.info("stream %s: learned what is normal here; watching with that, provisionally", self.name)
-            try:
-                model.save(self._folder / LEARNED_FILE)
-            except OSError as error:
-                _log.warning("stream %s: what was learned cannot be kept (%s); a restart learns again", self.name, error)
-            self._begin(gaussian_pipeline(model, self._new_id, problem=self._found.problem))
-            self._learning = None
-        return decision
+        if model is None:
+            return [decision]
+        _log.info("stream %s: learned what is normal here; watching with that, provisionally", self.name)
+        try:
+            model.save(self._folder / LEARNED_FILE)
+        except OSError as error:
+            _log.warning("stream %s: what was learned cannot be kept (%s); a restart learns again", self.name, error)
+        self._learning = None
+        pipeline = gaussian_pipeline(model, self._new_id, problem=self._found.problem)
+        self._begin(pipeline)
+        return [decision, *pipeline.feed(block)]
+
+    def _silence_s(self, rate_hz: float | None) -> float:
+        """Return the silence of the source that is reported, seconds."""
+        if self._settings.no_data_s is not None:
+            return self._settings.no_data_s
+        return UNKNOWN_SILENCE_S if rate_hz is None else max(LEAST_SILENCE_S, SILENT_READINGS / rate_hz)
 
     # How it is.
 

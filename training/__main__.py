@@ -15,15 +15,16 @@ from training.recipe import RecipeError, parse_recipe, recipe_text
 ABOUT = """\
 Train a detector on your own recordings, in three steps:
 
-  1. python -m training init pump.csv          looks at the file and writes pump.toml, a recipe with every setting explained
-  2. python -m training fit pump.toml          trains on the normal part and writes the run folder runs/pump
-  3. python -m training evaluate runs/pump     scores the rest; writes metrics.json and report.html to look at
+  1. python -m training init pump.csv        looks at the file; writes pump.toml, a recipe with every setting explained
+  2. python -m training fit pump.toml        trains on the normal part; writes the run folder runs/pump
+  3. python -m training evaluate runs/pump   scores the rest; writes metrics.json and report.html to look at
 
 Then `python -m converters build runs/pump` makes the bundle for the device.
 
-What a recording is: a CSV, CSV.gz or Parquet file with one reading a row, oldest first, and a column per channel. Mostly
-normal operation; an hour is a start, a day is good. Where faults are known, say so with a column that is above 0 in
-faulty rows, or with a CSV of intervals `start,end`: they are left out of training, and `evaluate` can say how good it is.
+What a recording is: a CSV, CSV.gz or Parquet file with one reading a row, oldest first, and a column per channel.
+Mostly normal operation; an hour is a start, a day is good. Where faults are known, say so with a column that is above 0
+in faulty rows, or with a CSV of intervals `start,end`: they are left out of training, and `evaluate` can say how good
+the detector is.
 """
 
 DETECTORS_HELP = """\
@@ -37,7 +38,11 @@ Ready recipes, by what they are good at (training/recipes/<name>.toml):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; exit code 0: done, 1: the data or the recipe cannot be used (the message says why), 2: wrong usage."""
+    """Run one command.
+
+    Returns:
+        0: done; 1: data, recipe or run cannot be used, the message says why. Wrong usage ends with 2.
+    """
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -52,35 +57,91 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training", description=ABOUT, epilog=DETECTORS_HELP,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cpu", action="store_true", help="leave a graphics card alone; small models train faster without")
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description=ABOUT,
+        epilog=DETECTORS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--cpu", action="store_true", help="leave a graphics card alone; small models train faster without"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    init = commands.add_parser("init", help="look at a recording and write a recipe", formatter_class=argparse.RawDescriptionHelpFormatter,
-                               description="Guess delimiter, time column, label column, channels, rate and gaps of a recording, and\n"
-                                           "write a recipe in which every setting is explained. Check the units and ranges in it.",
-                               epilog=DETECTORS_HELP)
+    init = commands.add_parser(
+        "init",
+        help="look at a recording and write a recipe",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Guess delimiter, time column, label column, channels, rate and gaps of a recording, and\n"
+        "write a recipe in which every setting is explained. Check the units and ranges in it.",
+        epilog=DETECTORS_HELP,
+    )
     init.add_argument("data", type=Path, help="CSV, CSV.gz or Parquet file")
-    init.add_argument("--detector", default="gaussian", metavar="NAME", help="ready recipe to start from (default: gaussian)")
-    init.add_argument("--out", type=Path, metavar="RECIPE", help="recipe to write (default: <data>.toml in the working folder)")
+    init.add_argument(
+        "--detector", default="gaussian", metavar="NAME", help="ready recipe to start from (default: gaussian)"
+    )
+    init.add_argument(
+        "--out", type=Path, metavar="RECIPE", help="recipe to write (default: <data>.toml in the working folder)"
+    )
+    init.add_argument(
+        "--fit-rows", type=int, metavar="N", help="train on the first N rows and test on the rest (default: by shares)"
+    )
     init.add_argument("--force", action="store_true", help="replace a recipe that is there")
     init.set_defaults(command=_init)
 
-    fit = commands.add_parser("fit", help="train and write a run folder", formatter_class=argparse.RawDescriptionHelpFormatter,
-                              description="Train the recipe's detector. Each recording is used in time order: training, a guard, validation\n"
-                                          "(for thresholds; the fit never sees it), and, where there are labels, a test part.")
+    fit = commands.add_parser(
+        "fit",
+        help="train and write a run folder",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train the recipe's detector. Each recording is used in time order: training, a guard, validation\n"
+        "(for thresholds; the fit never sees it), and, where there are labels, a test part.",
+    )
     fit.add_argument("recipe", type=Path, metavar="RECIPE", help="recipe from `init` or training/recipes")
-    fit.add_argument("--data", type=Path, action="append", default=[], metavar="FILE", help="recording instead of the recipe's; may be repeated")
+    fit.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="recording instead of the recipe's; may be repeated",
+    )
     fit.add_argument("--out", type=Path, metavar="RUN", help="run folder to write (default: runs/<name of the recipe>)")
     fit.add_argument("--quiet", action="store_true", help="no progress bar")
     fit.set_defaults(command=_fit)
 
-    evaluate = commands.add_parser("evaluate", help="score the test part; JSON and an HTML report",
-                                   description="Score a run's validation and test part with its float graph, one window after the other as the device "
-                                               "would, decide with the device's rules, and write RUN/metrics.json and RUN/report.html.")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score the test part; JSON and an HTML report",
+        description="Score a run's validation and test part with its float graph, one window after the other as the "
+        "device would, decide with the device's rules, and write RUN/metrics.json and RUN/report.html.",
+    )
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder from `fit`")
-    evaluate.add_argument("--threshold", type=float, metavar="SCORE", help="use this threshold instead of the one from the validation part")
+    evaluate.add_argument(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="use this threshold instead of the one from the validation part",
+    )
+    labels = evaluate.add_argument_group(
+        "threshold by the labels", "also told, for the test part: the threshold of the least weighted error"
+    )
+    labels.add_argument(
+        "--false-alarm-weight",
+        type=float,
+        default=1.0,
+        metavar="W",
+        help="cost of alarming all normal rows (default: 1)",
+    )
+    labels.add_argument(
+        "--miss-weight", type=float, default=1.0, metavar="W", help="cost of missing all faulty rows (default: 1)"
+    )
+    labels.add_argument(
+        "--max-far",
+        type=float,
+        metavar="PERCENT",
+        help="fewest misses with at most so many false alarms, whatever the weights",
+    )
+    evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
     evaluate.set_defaults(command=_evaluate)
     return parser
 
@@ -88,7 +149,13 @@ def _parser() -> argparse.ArgumentParser:
 def _init(options: argparse.Namespace) -> None:
     from training.guess import write_recipe
 
-    written = write_recipe(options.data, options.detector, options.out or Path(options.data.name.split(".")[0] + ".toml"), replace=options.force)
+    written = write_recipe(
+        options.data,
+        options.detector,
+        options.out or Path(options.data.name.split(".")[0] + ".toml"),
+        replace=options.force,
+        fit_rows=options.fit_rows,
+    )
     print(f"wrote {written.path}: {written.summary}\nnext: check it, then `python -m training fit {written.path}`")
 
 
@@ -100,15 +167,21 @@ def _fit(options: argparse.Namespace) -> None:
     out = options.out or Path("runs") / recipe.name
     run = fit(recipe, locate(recipe, text, options.recipe.parent, options.data), out, progress=not options.quiet)
     windows = run.metrics["fit"]["windows"]
-    print(f"wrote {run.path}: {run.info.detector}, {windows['training']} training and {windows['validation']} validation windows\n"
-          f"next: `python -m training evaluate {run.path}`")
+    print(
+        f"wrote {run.path}: {run.info.detector}, "
+        f"{windows['training']} training and {windows['validation']} validation windows\n"
+        f"next: `python -m training evaluate {run.path}`"
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     run = Run.read(options.run)
-    from training.evaluation import evaluate
+    from training.evaluation.report import Choice, evaluate_run
 
-    print(evaluate(run, threshold=options.threshold))
+    choice = Choice(
+        false_alarm_weight=options.false_alarm_weight, miss_weight=options.miss_weight, max_far_percent=options.max_far
+    )
+    print(evaluate_run(run, threshold=options.threshold, choice=choice, progress=not options.quiet))
 
 
 if __name__ == "__main__":

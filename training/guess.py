@@ -1,7 +1,7 @@
 """`init`: look at a recording and write a recipe with what was found, every setting explained.
 
-Guessed are the delimiter, the time column and whether it rises, the label column, the channels, the rate and the longest
-gap of normal recording. All else comes from the ready recipe of the detector, from its line `[split]` on.
+Guessed are the delimiter, the time column and whether it rises, the label column, the channels, the rate and the
+longest gap of normal recording. All else comes from the ready recipe of the detector, from its line `[split]` on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from edge_agent.contract.rate import measured_rate_hz
-from edge_agent.contract.records import Times
+from edge_agent.contract.records import Times, read_heading
 from training.data import DataError, guess_delimiter, numeric_share, parse_times, read_table
 from training.recipe import RecipeError, TimeUnit, parse_recipe, recipe_text
 
@@ -29,6 +29,9 @@ OTHER_LABELS = re.compile(r"change_?points?|split|fold|index|unnamed: 0", re.IGN
 
 TIME_NAMES = re.compile(r"(date|time|timestamp|datetime|ts|t)([ _-]?(stamp|utc|ns|us|ms|s))?", re.IGNORECASE)
 """Names that time columns have."""
+
+TEST_LINE = "test = 0.25  # share of each recording, at its end, that is only tested on, where there are labels"
+"""Of an own recording's recipe, instead of the row count of a protocol."""
 
 GAP_SAMPLES = 3.5
 """A step of more than so many usual intervals is a gap: up to three readings may be missing in a row."""
@@ -69,7 +72,9 @@ def guess(path: Path) -> Guess:
     """
     table = read_table(path)
     time_column, t_ns = _find_time(table)
-    label_column = next((name for name in table.columns if LABEL_NAMES.fullmatch(name) and numeric_share(table[name]) == 1), "")
+    label_column = next(
+        (name for name in table.columns if LABEL_NAMES.fullmatch(name) and numeric_share(table[name]) == 1), ""
+    )
     apart = {time_column, label_column}
     numeric = [name for name in table.columns if name not in apart and numeric_share(table[name]) > 1 / 2]
     ignored = tuple(name for name in numeric if OTHER_LABELS.fullmatch(name))
@@ -79,10 +84,17 @@ def guess(path: Path) -> Guess:
     rate_hz = _round(measured_rate_hz(t_ns, np.inf)) if t_ns is not None and len(t_ns) > 1 else 1.0
     max_gap_s = _round(GAP_SAMPLES / rate_hz)
     return Guess(
-        delimiter="" if path.suffix in {".parquet", ".pq"} else guess_delimiter(path), time_column=time_column, label_column=label_column,
-        ignored=ignored, channels=channels, rate_hz=rate_hz, max_gap_s=max_gap_s, rows=len(table),
+        delimiter="" if path.suffix in {".parquet", ".pq"} else guess_delimiter(path),
+        time_column=time_column,
+        label_column=label_column,
+        ignored=ignored,
+        channels=channels,
+        rate_hz=rate_hz,
+        max_gap_s=max_gap_s,
+        rows=len(table),
         gaps=0 if t_ns is None else int((np.diff(t_ns) > max_gap_s * 1e9).sum()),
-        bad_cells=sum(round((1 - numeric_share(table[name])) * len(table)) for name in channels))
+        bad_cells=sum(round((1 - numeric_share(table[name])) * len(table)) for name in channels),
+    )
 
 
 def _find_time(table: pd.DataFrame) -> tuple[str, Times | None]:
@@ -102,8 +114,15 @@ def _round(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def write_recipe(data: Path, detector: str, out: Path, *, replace: bool) -> Written:
+def write_recipe(data: Path, detector: str, out: Path, *, replace: bool, fit_rows: int | None = None) -> Written:
     """Write the recipe for a recording and check that it parses.
+
+    Args:
+        data: the recording.
+        detector: name of the ready recipe to start from.
+        out: file to write.
+        replace: it may be there already.
+        fit_rows: train on that many rows and test on the rest; None: by shares.
 
     Raises:
         RecipeError: there is no such ready recipe, or the file exists and `replace` is not set.
@@ -111,22 +130,32 @@ def write_recipe(data: Path, detector: str, out: Path, *, replace: bool) -> Writ
     """
     ready = READY / f"{detector}.toml"
     if not ready.is_file():
-        raise RecipeError(f"no ready recipe {detector!r}; there are {', '.join(sorted(path.stem for path in READY.glob('*.toml')))}")
+        raise RecipeError(
+            f"no ready recipe {detector!r}; there are {', '.join(sorted(path.stem for path in READY.glob('*.toml')))}"
+        )
     if out.exists() and not replace:
         raise RecipeError(f"{out} exists: give another --out, or --force to replace it")
     found = guess(data)
-    text = _head(found, data, out) + _tail(recipe_text(ready))
+    text = _head(found, data, out) + _tail(recipe_text(ready), fit_rows)
     parse_recipe(text, out.name)
     out.write_text(text, encoding="utf-8")
-    return Written(path=out, summary=(
-        f"{found.rows} readings of {len(found.channels)} channels at {found.rate_hz:g} Hz, {found.gaps} gaps, {found.bad_cells} missing values, "
-        f"time {found.time_column or 'not found: rows are counted'}, labels {found.label_column or 'none'}"))
+    return Written(
+        path=out,
+        summary=(
+            f"{found.rows} readings of {len(found.channels)} channels at {found.rate_hz:g} Hz, "
+            f"{found.gaps} gaps, {found.bad_cells} missing values, "
+            f"time {found.time_column or 'not found: rows are counted'}, labels {found.label_column or 'none'}"
+        ),
+    )
 
 
-def _tail(ready: str) -> str:
-    """A ready recipe from its split on, which for an own recording is by shares, not by the rows of a protocol."""
-    tail = ready[ready.index("\n[split]") + 1:]
-    return re.sub(r"^fit_rows = .*\n", "", tail, flags=re.MULTILINE)
+def _tail(ready: str, fit_rows: int | None) -> str:
+    """A ready recipe from its split on, by shares unless rows are asked for."""
+    tail = ready[ready.index("\n[split]") + 1 :]
+    if fit_rows is not None:
+        return re.sub(r"^fit_rows = \d+", f"fit_rows = {fit_rows}", tail, flags=re.MULTILINE)
+    tail = re.sub(r"^guard_s = .*\n", "", tail, flags=re.MULTILINE)
+    return re.sub(r"^fit_rows = .*$", TEST_LINE, tail, flags=re.MULTILINE)
 
 
 def _head(found: Guess, data: Path, out: Path) -> str:
@@ -134,7 +163,7 @@ def _head(found: Guess, data: Path, out: Path) -> str:
     file = data.resolve()
     folder = out.resolve().parent
     shown = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
-    channels = "\n".join(f'[[channels]]\nname = {_text(channel)}\nunit = ""\n' for channel in found.channels)
+    channels = "\n".join(map(_channel, found.channels))
     return f"""\
 # Recipe written by `python -m training init {data.name}`. Check what is marked CHECK, then:
 #   python -m training fit {out.name}
@@ -152,8 +181,8 @@ label_column = {_text(found.label_column)}  # CHECK
 labels_file = ""
 ignore_columns = [{", ".join(map(_text, found.ignored))}]
 
-# The channels, in the order in which the device gets them. Give each its unit. A reading below `low` or above `high` (both
-# optional) is a sensor fault and never scored: set what the sensor cannot give, not what the machine should not do.
+# The channels, in the order in which the device gets them. Give each its unit. A reading below `low` or above `high`
+# (both optional) is a sensor fault and never scored: set what the sensor cannot give, not what the machine should not.
 # `column` may name another column of the file than `name`. CHECK
 {channels}
 [windows]
@@ -165,6 +194,13 @@ max_gap_s = {found.max_gap_s:g}  # a longer step in time breaks the window
 warm_up = 30  # rows after a gap before a streaming detector counts
 
 """
+
+
+def _channel(column: str) -> str:
+    """A channel of the recipe from a column's heading, which may carry the unit: `pressure [bar]`."""
+    name, unit = read_heading(column)
+    of_file = "" if name == column else f"column = {_text(column)}\n"
+    return f"[[channels]]\nname = {_text(name)}\n{of_file}unit = {_text(unit)}\n"
 
 
 def _text(value: str) -> str:

@@ -22,7 +22,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.config import Settings, config_path, load
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.manifest import InputSpec
-from edge_agent.contract.records import NS, Block, Channel, EventKind
+from edge_agent.contract.records import NS, Block, EventKind
 from edge_agent.errors import ConfigError, EdgeAgentError, EndOfData, Problem
 from edge_agent.ports import Source
 
@@ -120,7 +120,7 @@ def record(arguments: argparse.Namespace) -> int:
     progress = Progress()
     with out.open("xb") as raw, _text(raw, compressed=out.suffix == ".gz") as file:
         writer = csv.writer(file)
-        writer.writerow(["time", *map(_heading, source.channels)])
+        writer.writerow(["time", *(channel.heading for channel in source.channels)])
         try:
             for block in blocks_for(source, duration_s, progress, f"recording {stream}"):
                 rows, gaps = rows + len(block), gaps + block.gap
@@ -144,10 +144,6 @@ def csv_rows(block: Block) -> Iterator[list[str]]:
     """Return the rows of a recording: time in seconds since 1970 with nine digits, then the readings; missing is empty."""
     for t_ns, row in zip(block.t_ns.tolist(), block.values, strict=True):
         yield [f"{t_ns // NS}.{t_ns % NS:09d}", *("" if value != value else repr(float(value)) for value in row.astype(float))]  # noqa: PLR0124 - NaN
-
-
-def _heading(channel: Channel) -> str:
-    return f"{channel.name} [{channel.unit}]" if channel.unit else channel.name
 
 
 def _text(raw: Any, *, compressed: bool) -> TextIO:

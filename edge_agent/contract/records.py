@@ -8,6 +8,7 @@ Unix epoch on the clock of the readings, which decisions, gaps and hold-off run 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,6 +40,24 @@ class Channel:
             raise ValueError("a channel needs a name, got an empty string")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"channel {self.name}: low must be below high, got {self.low} and {self.high}")
+
+    @property
+    def heading(self) -> str:
+        """The channel in the first line of a CSV: `pressure [bar]`."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+
+_HEADING = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\])]*)[\])]\s*")
+
+
+def read_heading(text: str) -> tuple[str, str]:
+    """Return name and unit of a CSV heading, `pressure [bar]` or `pressure (bar)`; the unit is empty where none stands.
+
+    >>> read_heading("pressure [bar]")
+    ('pressure', 'bar')
+    """
+    match = _HEADING.fullmatch(text)
+    return (match["name"], match["unit"]) if match and match["name"] else (text, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,6 +1,6 @@
 """The top layer: may import everything, and nothing imports it.
 
-    demo.py      the main job from end to end, on a simulated pump or a recording
-    broker.py    a real MQTT broker for as long as it is needed
-    feeder.py    a pseudo-terminal that speaks like a sensor on a serial port
+demo.py      the main job from end to end, on a simulated pump or a recording
+broker.py    a real MQTT broker for as long as it is needed
+feeder.py    a pseudo-terminal that speaks like a sensor on a serial port
 """

@@ -48,9 +48,8 @@ class SerialFeeder:
             self._thread.join(5)
 
     def _feed(self) -> None:
-        names = [f"{channel.name} [{channel.unit}]" if channel.unit else channel.name for channel in self._channels]
         self._stopping.wait(HEADER_PAUSE_S)
-        self._send(",".join(["time", *names]))
+        self._send(",".join(["time", *(channel.heading for channel in self._channels)]))
         begun_s, first_ns = time.monotonic(), int(self._readings.t_ns[0])
         for t_ns, row in zip(self._readings.t_ns.tolist(), self._readings.values, strict=True):
             due_s = begun_s + (t_ns - first_ns) / NS / self._speed
