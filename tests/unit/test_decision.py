@@ -7,14 +7,16 @@ from collections import deque
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.contract import strict_json
 from edge_agent.contract.calibration import Calibration, calibrate
 from edge_agent.contract.decision import FAULT_EVENTS, Decider, DecisionRule, OpenEvent
-from edge_agent.contract.records import NS, Decision, EventKind, Fault, Life, Stage, Transition, Unknown
+from edge_agent.contract.records import NS, Block, Channel, Decision, EventKind, Fault, Life, Stage, Transition, Unknown
+from edge_agent.contract.windows import Windower, WindowRule
 
+UNTIMED = settings(deadline=None)  # a busy machine is not a failure
 WINDOW_S = 10.0
 RULE = DecisionRule(hold_off_s=20.0)
 
@@ -130,6 +132,19 @@ def test_a_rise_within_the_update_time_is_told_when_it_is_over(stream: Stream) -
     assert (update.life, update.score, update.t_ns) == (Life.UPDATE, 90, stream.transitions[0].t_ns + 60 * NS)
 
 
+def test_a_steady_climb_is_told_at_most_once_in_the_update_time(stream: Stream) -> None:
+    stream.score(*[11 * 1.1**second for second in range(250)])
+    steps = [each.t_ns for each in stream.transitions]
+    assert len(steps) == 5
+    assert min(np.diff(steps)) == 60 * NS
+
+
+def test_a_clock_set_back_does_not_hold_updates_up(stream: Stream) -> None:
+    stream.score(11, 11, 11)
+    stream.score(1e6, step_s=-86_400)
+    assert [each.life for each in stream.transitions] == [Life.OPEN, Life.UPDATE]
+
+
 def test_a_gap_empties_the_history(stream: Stream) -> None:
     stream.score(11, 11)
     assert stream.unknown(Fault.NOT_READY).anomaly is None
@@ -226,7 +241,8 @@ def test_without_its_network_the_gaussian_decides_alone_and_says_so(stream: Stre
 
 def test_a_model_fault_closes_only_once_the_network_scores_again(stream: Stream) -> None:
     stream.score(None, model_fault="too slow")
-    assert stream.score(*[None] * 100).transitions == ()
+    stream.score(*[None] * 100)
+    assert stream.told() == [("model_fault", "open", "")]
     stream.score(*[0] * 21)
     assert stream.told() == [("model_fault", "open", ""), ("model_fault", "close", "recovered")]
 
@@ -316,6 +332,7 @@ RULES = st.builds(
 )
 
 
+@UNTIMED
 @given(RULES, RUNS)
 def test_every_event_opens_once_and_closes_once_in_order_whatever_comes(rule: DecisionRule, run: list[tuple]) -> None:
     stream, lives = Stream(rule), {}
@@ -342,6 +359,7 @@ def test_every_event_opens_once_and_closes_once_in_order_whatever_comes(rule: De
         assert len(causes) == len(set(causes))
 
 
+@UNTIMED
 @given(RULES, RUNS)
 def test_quiet_and_healthy_windows_close_everything_whatever_came_before(rule: DecisionRule, run: list[tuple]) -> None:
     stream = Stream(rule)
@@ -356,6 +374,7 @@ def test_quiet_and_healthy_windows_close_everything_whatever_came_before(rule: D
     assert stream.decider.open_events() == []
 
 
+@UNTIMED
 @given(RULES, RUNS)
 def test_the_same_windows_decide_the_same(rule: DecisionRule, run: list[tuple]) -> None:
     def transitions() -> list[Transition]:
@@ -370,6 +389,7 @@ def test_the_same_windows_decide_the_same(rule: DecisionRule, run: list[tuple]) 
     assert transitions() == transitions()
 
 
+@UNTIMED
 @given(st.lists(st.sampled_from([0.0, 10.0, 10.5, 11.0]), max_size=60), st.integers(1, 4), st.integers(0, 3))
 def test_opens_exactly_when_v_passes_the_threshold(scores: list[float], n: int, more: int) -> None:
     stream = Stream(DecisionRule(n=n, m=n + more, hold_off_s=1e6))
@@ -395,3 +415,41 @@ def test_raises_as_many_events_as_the_calibration_counted(*, hysteresis: float, 
         decider.window(now, score=score)
     counted = int(80.0 * calibration.normal_days)
     assert next(ids) == counted if exactly else next(ids) <= counted
+
+
+def replayed(values: np.ndarray, t_ns: np.ndarray, cuts: list[int]) -> list[Decision]:
+    """Cut readings into blocks, windows and decisions; a window's score is its largest value."""
+    channel = Channel(name="a", low=-50.0, high=50.0)
+    rule = WindowRule(channels=(channel,), rate_hz=1.0, window=5, hold=1, max_gap_s=2.5, stuck_samples=(None,))
+    windower, stream, decisions = Windower(rule), Stream(), []
+    for rows in np.split(np.arange(len(values)), sorted(cuts)):
+        if not len(rows):
+            continue
+        for item in windower.feed(Block(values=values[rows], t_ns=t_ns[rows])):
+            if isinstance(item, Unknown):
+                decisions.append(stream.decider.unknown(item))
+            else:
+                peaks = item.values.max(axis=(1, 2)).tolist()
+                decisions += [
+                    stream.decider.window(t, score=peak) for t, peak in zip(item.t_ns.tolist(), peaks, strict=True)
+                ]
+    return decisions
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 400), max_size=60))
+def test_replay_in_blocks_of_any_size_decides_the_same(seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(400, 1)).astype(np.float32)
+    values[100:130] += 12
+    values[rng.integers(0, 400, size=4)] = rng.choice([np.nan, 60.0, 20.0], size=(4, 1))
+    steps = np.where(rng.uniform(size=400) < 0.01, rng.choice([-500.0, 0.0, 30.0, 5_000.0], size=400), 1.0)
+    t_ns = (np.cumsum(steps) * NS).astype(np.int64) + 10**18
+    whole = replayed(values, t_ns, [])
+    assert len(whole) > 100
+    assert [dataclasses.astuple(each) for each in replayed(values, t_ns, cuts)] == [
+        dataclasses.astuple(each) for each in whole
+    ]
+    assert [dataclasses.astuple(each) for each in replayed(values, t_ns, list(range(400)))] == [
+        dataclasses.astuple(each) for each in whole
+    ]

@@ -63,7 +63,7 @@ class Confusion:
 
     @property
     def mar_percent(self) -> float | None:
-        """Missed alarm rate as in SKAB, 100 FN / (FN + TP): of the faulty rows the silent ones. 0..100, less is better."""
+        """Missed alarm rate as in SKAB, 100 FN / (FN + TP): of the faulty rows the silent. 0..100, less is better."""
         rate = _ratio(self.false_negatives, self.false_negatives + self.true_positives)
         return None if rate is None else 100 * rate
 
