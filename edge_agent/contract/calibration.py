@@ -202,9 +202,10 @@ def _hours_needed(normal: NormalScores, alarms_per_day: float, grade: Grade) -> 
     if grade is Grade.COUNTED:
         return 0.0
     days = COUNTED_EVENTS / alarms_per_day - normal.days
-    if grade is Grade.PROVISIONAL:
-        peaks = normal.peak_ranks[-1] if normal.peak_ranks else 1.0
-        enough_peaks = normal.days * (TAIL_PEAKS / TAIL_SHARE / peaks - 1)
+    if grade is Grade.PROVISIONAL and not normal.peak_ranks:
+        days = max(days, normal.days)
+    elif grade is Grade.PROVISIONAL:
+        enough_peaks = normal.days * (TAIL_PEAKS / TAIL_SHARE / normal.peak_ranks[-1] - 1)
         days = min(days, max(EXTRAPOLATED_EVENTS / alarms_per_day - normal.days, enough_peaks))
     return max(days, 0.0) * HOURS_PER_DAY
 

@@ -98,6 +98,13 @@ def test_the_hours_needed_are_enough() -> None:
     assert more.hours_needed == 0
 
 
+def test_runs_too_short_for_n_windows_are_provisional_and_ask_for_more() -> None:
+    t_ns = times(1_000) + np.arange(1_000) // 2 * 3_600 * 10**9
+    calibration = calibrate(np.arange(1_000.0), t_ns, alarms_per_day=1e4, n=3, m=5, join_s=JOIN_S, k=1.5, gap_s=60)
+    assert (calibration.grade, calibration.normal.peak_ranks) == (Grade.PROVISIONAL, ())
+    assert calibration.hours_needed > 0
+
+
 def test_another_rate_is_derived_without_the_data_as_it_would_be_with_them() -> None:
     scores = scores_of(1, 5)
     first = calibrated(scores, 0.01)
