@@ -104,8 +104,10 @@ start() {
         say "then: edge-agent check && systemctl enable --now edge-agent"
         return
     fi
-    # Without hardware: a service that runs already holds the port.
-    "$command" check --no-hardware --config "$config/config.toml" || die "the settings need attention; nothing was started"
+    local code=0
+    # Without hardware: a service that runs already holds the port. Only 78 means that the agent could not start with them.
+    "$command" check --no-hardware --config "$config/config.toml" || code=$?
+    ((code != 78)) || die "these settings cannot be used: what ran before goes on, with the settings it has"
     systemctl enable --quiet edge-agent.service
     if systemd_runs; then
         systemctl restart edge-agent.service
