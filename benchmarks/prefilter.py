@@ -7,31 +7,12 @@ rows at 8 channels, and 10 kHz x 3 channels well below 1 % of a core before the 
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
 
+from benchmarks.figures import ROUNDS, Figure, main, medians
 from edge_agent.contract.prefilter import Prefilter
 from edge_agent.contract.records import NS, Block, Channel, WindowBatch
 from edge_agent.contract.windows import Windower, WindowRule
-
-ROUNDS = 300
-"""Turns of each measurement; the median of so many is steady to a few per cent on a quiet machine."""
-
-
-class Figure(NamedTuple):
-    """One line of the table."""
-
-    what: str
-    value: float
-    unit: str
-    limit: float | None
-
 
 def readings(rows: int, channels: int) -> np.ndarray:
     """Return plausible readings, float32 [rows, channels]."""
@@ -58,17 +39,6 @@ def rule(channels: int, rate_hz: float, window: int, stride: int = 1) -> WindowR
         max_gap_s=max(0.5, 5 / rate_hz),
         stuck_samples=(64,) * channels,
     )
-
-
-def medians(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the median time of each task in microseconds, measured in turns."""
-    times: dict[str, list[int]] = {name: [] for name in tasks}
-    for _ in range(ROUNDS):
-        for name, task in tasks.items():
-            begin = time.perf_counter_ns()
-            task()
-            times[name].append(time.perf_counter_ns() - begin)
-    return {name: float(np.median(taken)) / 1e3 for name, taken in times.items()}
 
 
 def prefilter_figures(window: int) -> list[Figure]:
@@ -119,21 +89,14 @@ def stream_figures(channels: int, rate_hz: float, size: int, window: int, stride
     ]
 
 
-def main() -> None:
-    """Measure, print and store."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="store the figures")
-    arguments = parser.parse_args()
+def all_figures() -> list[Figure]:
+    """Measure everything of this module."""
     figures = [figure for window in (32, 64) for figure in prefilter_figures(window)]
     figures += stream_figures(8, 1.0, 1, 64, 1)
     figures += stream_figures(3, 10_000.0, 200, 64, 100)
     figures += stream_figures(3, 10_000.0, 500, 256, 100)
-    for figure in figures:
-        limit = "" if figure.limit is None else f"   limit {figure.limit:g}"
-        print(f"{figure.what:72} {figure.value:9.3f} {figure.unit}{limit}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps([figure._asdict() for figure in figures], indent=2) + "\n")
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    main(all_figures, __doc__)

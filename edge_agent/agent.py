@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 import random
 import signal
 import threading
@@ -157,7 +158,7 @@ class Agent:
             for name, watched in self.streams.items()
         }
         health: dict[str, object] = strict_json.plain(self.health())
-        return health | {"device": self._settings.device, "agent": __version__, "counts": counts}
+        return health | {"device": self._settings.device, "agent": __version__, "pid": os.getpid(), "counts": counts}
 
     def _begin(self) -> None:
         try:

@@ -1,0 +1,86 @@
+"""The bundles that are measured: trained and converted on the simulated machine by the commands an engineer types, once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edge_agent.contract.records import NS, Block
+from edge_agent.contract.wire import utc_text
+from edge_agent.sources.pump import PUMP_CHANNELS, Pump
+
+OUT = Path("out/bench")
+"""Where they are kept between runs; `make clean` removes it."""
+
+FAST_HZ = 10_000.0
+FAST_WINDOW, FAST_STRIDE = 128, 100
+"""Window and stride of the fast sensor: 12.8 ms of vibration, looked at every 10 ms."""
+
+_RECIPE = """\
+name = "{name}"
+
+[data]
+time_column = "time"
+
+[windows]
+rate_hz = {rate_hz}
+rows = {rows}
+stride = {stride}
+
+[detector]
+type = "{detector}"
+
+[training]
+epochs = {epochs}
+"""
+
+
+def pump_bundle(detector: str) -> Path:
+    """A detector of the simulated pump: 5 channels, 1 Hz, T = 32."""
+    pump = Pump(seed=5, rate_hz=1.0)
+    return _bundle(f"pump-{detector}", detector, pump.take(1800), [c.name for c in PUMP_CHANNELS], 1.0, 32, 1)
+
+
+def fast_bundle() -> Path:
+    """A convolutional autoencoder of three axes of vibration at 10 kHz."""
+    return _bundle("vibration", "conv_autoencoder", vibration(30_000), ["x", "y", "z"], FAST_HZ, FAST_WINDOW, FAST_STRIDE)
+
+
+def vibration(rows: int) -> Block:
+    """Three axes of a rotating machine: 50 Hz and its harmonics, with noise."""
+    rng = np.random.default_rng(3)
+    t_s = np.arange(rows) / FAST_HZ
+    axes = [np.sin(2 * np.pi * 50 * t_s + p) + 0.4 * np.sin(2 * np.pi * 350 * t_s + 2 * p) for p in (0.0, 1.1, 2.3)]
+    values = np.stack(axes, axis=1) + 0.05 * rng.standard_normal((rows, 3))
+    start_ns = 1_767_225_600 * NS
+    return Block(values=values.astype(np.float32), t_ns=start_ns + np.rint(t_s * NS).astype(np.int64))
+
+
+def _bundle(name: str, detector: str, normal: Block, channels: list[str], rate_hz: float, rows: int, stride: int) -> Path:
+    bundle = OUT / f"{name}.bundle"
+    if bundle.exists():
+        return bundle
+    OUT.mkdir(parents=True, exist_ok=True)
+    print(f"making {bundle} …", flush=True)
+    recording, recipe = OUT / f"{name}.csv", OUT / f"{name}.toml"
+    lines = [",".join(["time", *channels])]
+    for t_ns, row in zip(normal.t_ns.tolist(), normal.values.tolist(), strict=True):
+        written = f"{t_ns / NS:.4f}" if rate_hz > 1 else utc_text(t_ns)
+        lines.append(",".join([written, *(f"{value:.6g}" for value in row)]))
+    recording.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = _RECIPE.format(name=name, rate_hz=rate_hz, rows=rows, stride=stride, detector=detector, epochs=10)
+    recipe.write_text(text, encoding="utf-8")
+    run = OUT / f"run-{name}"
+    _step("training", "--cpu", "fit", recipe, "--data", recording, "--out", run, "--quiet")
+    _step("converters", "build", run, "--out", bundle, "--provisional")
+    return bundle
+
+
+def _step(module: str, *arguments: str | Path) -> None:
+    words = [sys.executable, "-m", module, *map(str, arguments)]
+    result = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if result.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
