@@ -1,0 +1,1 @@
+"""From run folder to bundle: conversion, parity, thresholds, gating, packing. Runs from the checkout."""

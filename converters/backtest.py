@@ -1,7 +1,7 @@
 """A bundle over recorded readings, through the device's own pipeline: what would have been alarmed, and when.
 
-Events are counted, not windows. On labelled data an event that begins inside a labelled interval (or within one window and
-the N-of-M delay after it) detects it; any other is a false alarm.
+Events are counted, not windows. On labelled data an event that begins inside a labelled interval (or within one
+window and the N-of-M delay after it) detects it; any other is a false alarm.
 """
 
 from __future__ import annotations
@@ -61,18 +61,22 @@ class Backtest:
 
 
 def backtest(
-    bundle: Bundle, format: str, values: Floats, t_ns: Times, labels: NDArray[np.bool_] | None = None,  # noqa: A002
+    bundle: Bundle,
+    graph_format: str,
+    values: Floats,
+    t_ns: Times,
+    labels: NDArray[np.bool_] | None = None,
 ) -> Backtest:
     """Run one graph of a bundle over a recording.
 
     Args:
         bundle: as the device reads it.
-        format: which of its graphs.
+        graph_format: which of its graphs.
         values: float32 [n, C].
         t_ns: int64 [n] reading time.
         labels: bool [n] faulty rows; None: all normal.
     """
-    pipeline = _pipeline(bundle, format)
+    pipeline = _pipeline(bundle, graph_format)
     decisions = [decision for block in blocks(values, t_ns) for decision in pipeline.feed(block)]
     opened = [t.t_ns for d in decisions for t in d.transitions if t.kind is EventKind.ANOMALY and t.life is Life.OPEN]
     spec, rule = bundle.manifest.input, bundle.manifest.decision.rule
@@ -82,16 +86,22 @@ def backtest(
     inside = [any(start <= t <= end + slack_ns for start, end in intervals) for t in opened]
     delays = [delay for delay in firsts if delay is not None]
     return Backtest(
-        hours=float(t_ns[-1] - t_ns[0]) / NS_PER_HOUR, windows=pipeline.counts.windows, scored=pipeline.counts.scored,
-        unknown=sum(decision.anomaly is None for decision in decisions), events=len(opened), false_alarms=inside.count(False),
-        faults=len(intervals), detected=len(delays), median_delay_s=float(np.median(delays)) / NS if delays else None,
+        hours=float(t_ns[-1] - t_ns[0]) / NS_PER_HOUR,
+        windows=pipeline.counts.windows,
+        scored=pipeline.counts.scored,
+        unknown=sum(decision.anomaly is None for decision in decisions),
+        events=len(opened),
+        false_alarms=inside.count(False),
+        faults=len(intervals),
+        detected=len(delays),
+        median_delay_s=float(np.median(delays)) / NS if delays else None,
         **_points(decisions, t_ns, labels),
     )
 
 
-def _pipeline(bundle: Bundle, format: str) -> Pipeline:  # noqa: A002
-    graph, numbers = bundle.manifest.graph(format), itertools.count(1)
-    scorer = TFLiteScorer(bundle.graph(format), graph, runtime="litert")
+def _pipeline(bundle: Bundle, graph_format: str) -> Pipeline:
+    graph, numbers = bundle.manifest.graph(graph_format), itertools.count(1)
+    scorer = TFLiteScorer(bundle.graph(graph_format), graph, runtime="litert")
     return bundle_pipeline(bundle, graph, scorer, new_id=lambda: f"event-{next(numbers)}")
 
 

@@ -1,11 +1,11 @@
 """Inputs that a graph is quantized with and judged on: normal, faulty, and growing out of every bound.
 
-Two sets, kept apart: `samples` come from the training windows and set the int8 ranges; `Cases` come from validation data
-(and labelled faults) and are what parity is measured on. Both hold windows [k, T, C], or for a streaming graph
+Two sets, kept apart: `samples` come from the training windows and set the int8 ranges; `Cases` come from validation
+data (and labelled faults) and are what parity is measured on. Both hold windows [k, T, C], or for a streaming graph
 sequences [k, L, C] that the graph steps along from a fresh state.
 
-Ranges set on normal data alone destroyed an int8 detector (AUC-PR .903 to .838): a third of normal windows drifted out of
-the range seen. So half of the samples are faults that drive every channel to both ends of the body's range.
+Ranges set on normal data alone destroyed an int8 detector (AUC-PR .903 to .838): a third of normal windows drifted
+out of the range seen. So half of the samples are faults that drive every channel to both ends of the body's range.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ SAMPLES = 192
 """Normal windows that set the int8 ranges; ranges settle after some hundred."""
 
 CASES = 192
-"""Held-out normal windows that parity is measured on, and as many with faults: the standard error of a rank correlation of .99 is then .001."""
+"""Held-out normal windows that parity is measured on, and as many with faults: the standard error of a rank
+correlation of .99 is then .001."""
 
 SEQUENCES = 32
 """Sequences instead of windows for a streaming graph: each is many steps."""
@@ -51,6 +52,9 @@ GROWTH_OUTSIDE = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 100.0, 1e3, 1e4)
 
 MAX_GROWTH_CHANNELS = 16
 """Channels whose growing fault is tried, evenly chosen."""
+
+MAX_GROWTH_CHANNELS_STREAMING = 4
+"""The same for a streaming graph, where each case is a sequence of steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +89,10 @@ def samples(run: Run) -> Floats:
     else:
         normal = _evenly(run.train_windows, SAMPLES)
     if not len(normal):
-        raise Refused(f"the run has too little training data for the int8 ranges: at least {sequence_rows(run)} rows in a row are needed")
+        raise Refused(
+            "the run has too little training data for the int8 ranges: "
+            f"at least {sequence_rows(run)} rows in a row are needed"
+        )
     return np.concatenate([normal, _ends(normal, run.spread, OVERDRIVE * run.info.body_range), _mixed(normal, run)])
 
 
@@ -97,17 +104,25 @@ def cases(run: Run) -> Cases:
     """
     normal, labelled = _held_out(run), _labelled(run)
     if not len(normal):
-        raise Refused("the validation data give no complete window: record more normal data, or lower `rows` in the recipe")
+        raise Refused(
+            "the validation data give no complete window: record more normal data, or lower `rows` in the recipe"
+        )
     rng = np.random.default_rng(0)
     half = normal[: max(len(normal), 1)]
     injected = [
         inject(half, kind, severity, run.spread, rng)
-        for kind in FaultKind for severity in (SHARES if kind.relative else SEVERITIES)
+        for kind in FaultKind
+        for severity in (SHARES if kind.relative else SEVERITIES)
     ]
-    faulty = np.concatenate([_evenly(np.concatenate(injected), CASES if not run.input.streaming else SEQUENCES), *labelled])
+    faulty = np.concatenate(
+        [_evenly(np.concatenate(injected), CASES if not run.input.streaming else SEQUENCES), *labelled]
+    )
     growing, growth = _growing(normal, run)
     return Cases(
-        inputs=np.concatenate([normal, faulty, growing]), normal=len(normal), faulty=len(faulty), growth=growth,
+        inputs=np.concatenate([normal, faulty, growing]),
+        normal=len(normal),
+        faulty=len(faulty),
+        growth=growth,
         growth_inside=sum(severity < run.info.body_range for severity in GROWTH_INSIDE),
         warm_up=run.input.warm_up if run.input.streaming else 0,
     )
@@ -121,7 +136,7 @@ def _evenly(array: Floats, most: int) -> Floats:
 def _sequences(stretched: Sequence[Floats], rows: int, most: int) -> Floats:
     """Cut stretches of rows [n, C] into sequences [s, rows, C], evenly chosen; they may overlap by half."""
     step = max(rows // 2, 1)
-    cut = [stretch[start:start + rows] for stretch in stretched for start in range(0, len(stretch) - rows + 1, step)]
+    cut = [stretch[start : start + rows] for stretch in stretched for start in range(0, len(stretch) - rows + 1, step)]
     channels = stretched[0].shape[1] if stretched else 0
     return _evenly(np.stack(cut), most) if cut else np.empty((0, rows, channels), np.float32)
 
@@ -136,8 +151,7 @@ def _ends(normal: Floats, spread: Doubles, reach: float) -> Floats:
                 case = normal[(2 * channel + start) % len(normal)].copy()
                 case[start:, channel] += np.float32(sign * reach * spread[channel])
                 driven.append(case)
-    for sign in (-1, 1):
-        driven.append(normal[0] + np.float32(sign * reach) * spread.astype(np.float32))
+    driven += [normal[0] + np.float32(sign * reach) * spread.astype(np.float32) for sign in (-1, 1)]
     return np.stack(driven)
 
 
@@ -146,17 +160,24 @@ def _mixed(normal: Floats, run: Run) -> Floats:
     rng = np.random.default_rng(1)
     some = _evenly(normal, max(len(normal) // 8, 1))
     reach = run.info.body_range
-    return np.concatenate([
-        inject(some, kind, severity, run.spread, rng)
-        for kind in FaultKind for severity in ((1.0,) if kind.relative else (reach / 4, reach / 2, reach))
-    ])
+    return np.concatenate(
+        [
+            inject(some, kind, severity, run.spread, rng)
+            for kind in FaultKind
+            for severity in ((1.0,) if kind.relative else (reach / 4, reach / 2, reach))
+        ]
+    )
 
 
 def _held_out(run: Run) -> Floats:
     found = stretches(run.input.rule(), *run.validation)
     if run.input.streaming:
         return _sequences([stretch.windows[:, 0] for stretch in found], sequence_rows(run), SEQUENCES)
-    return _evenly(np.concatenate([stretch.windows for stretch in found]), CASES) if found else np.empty((0, 1, 1), np.float32)
+    return (
+        _evenly(np.concatenate([stretch.windows for stretch in found]), CASES)
+        if found
+        else np.empty((0, 1, 1), np.float32)
+    )
 
 
 def _labelled(run: Run) -> list[Floats]:
@@ -168,7 +189,9 @@ def _labelled(run: Run) -> list[Floats]:
     for stretch in stretches(run.input.rule(), values, t_ns):
         faulty, _ = labels_of(stretch, t_ns, labels)
         if run.input.streaming:
-            chosen += [stretch.windows[end - rows + 1:end + 1, 0] for end in np.flatnonzero(faulty) if end >= rows - 1]
+            chosen += [
+                stretch.windows[end - rows + 1 : end + 1, 0] for end in np.flatnonzero(faulty) if end >= rows - 1
+            ]
         else:
             chosen += list(stretch.windows[faulty])
     return [_evenly(np.stack(chosen), SEQUENCES if run.input.streaming else CASES)] if chosen else []
@@ -177,8 +200,11 @@ def _labelled(run: Run) -> list[Floats]:
 def _growing(normal: Floats, run: Run) -> tuple[Floats, tuple[int, int]]:
     """One channel off in the last rows, further and further, for channels and both signs."""
     reach = run.info.body_range
-    severities = [s for s in GROWTH_INSIDE if s < reach] + [s * reach for s in GROWTH_OUTSIDE if s * reach < 1e6] + [1e6]
-    channels = _evenly(np.arange(normal.shape[2], dtype=np.float32), MAX_GROWTH_CHANNELS).astype(int)
+    severities = (
+        [s for s in GROWTH_INSIDE if s < reach] + [s * reach for s in GROWTH_OUTSIDE if s * reach < 1e6] + [1e6]
+    )
+    most = MAX_GROWTH_CHANNELS_STREAMING if run.input.streaming else MAX_GROWTH_CHANNELS
+    channels = _evenly(np.arange(normal.shape[2], dtype=np.float32), most).astype(int)
     start = normal.shape[1] - max(normal.shape[1] // 2, 1)
     grown = []
     for number, channel in enumerate(channels):
@@ -191,5 +217,5 @@ def _growing(normal: Floats, run: Run) -> tuple[Floats, tuple[int, int]]:
 
 
 def faulty_labels(cases: Cases) -> NDArray[np.bool_]:
-    """bool [normal + faulty]: which of the first cases are faulty."""
+    """Bool [normal + faulty]: which of the first cases are faulty."""
     return np.arange(cases.normal + cases.faulty) >= cases.normal

@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from converters.backtest import backtest
-from converters.build import Build, Options, build, convert_run
+from converters.build import Build, Options, backtests, build, convert_run
 from converters.conversion import FORMATS
 from converters.pack import write
 from converters.refusal import Refused
@@ -35,24 +34,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], str] = options.command
     try:
-        print(command(options))  # noqa: T201 - the result of the command
+        print(command(options))
     except (Refused, RunError, EdgeAgentError) as error:
-        print(f"refused: {error}", file=sys.stderr)  # noqa: T201
+        print(f"refused: {error}", file=sys.stderr)
         return EXIT_REFUSED
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m converters", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m converters", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True)
     making = commands.add_parser("build", help="make a bundle from a run folder")
     _run_options(making)
     making.add_argument("--out", type=Path, help="the file to write (default: NAME-VERSION.bundle in the run folder)")
     making.add_argument("--name", help="name of the bundle (default: the run's)")
     making.add_argument("--version", default="1.0.0", help="version of the bundle (default: 1.0.0)")
-    making.add_argument("--alarms-per-day", type=_positive, help="false alarms a day to set the thresholds for (default: the recipe's)")
-    making.add_argument("--mode", type=Mode, choices=tuple(Mode), help="what the prefilter does (default: the recipe's, as gating pays)")
-    making.add_argument("--provisional", action="store_true", help="pack a threshold that the data do not support, named so")
+    making.add_argument(
+        "--alarms-per-day", type=_positive, help="false alarms a day to set the thresholds for (default: the recipe's)"
+    )
+    making.add_argument(
+        "--mode", type=Mode, choices=tuple(Mode), help="what the prefilter does (default: the recipe's, as gating pays)"
+    )
+    making.add_argument(
+        "--provisional", action="store_true", help="pack a threshold that the data do not support, named so"
+    )
     making.set_defaults(command=_build)
     converting = commands.add_parser("convert", help="convert a run's graph and compare it with the float model")
     _run_options(converting)
@@ -66,8 +73,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder, from `python -m training fit`")
-    parser.add_argument("--formats", type=_formats, default=FORMATS, metavar="F,F", help=f"of {','.join(FORMATS)} (default: all)")
-    parser.add_argument("--tflite-python", type=Path, help="Python of an environment with tflite-runtime, to measure on it as well")
+    parser.add_argument(
+        "--formats", type=_formats, default=FORMATS, metavar="F,F", help=f"of {','.join(FORMATS)} (default: all)"
+    )
+    parser.add_argument(
+        "--tflite-python", type=Path, help="Python of an environment with tflite-runtime, to measure on it as well"
+    )
 
 
 def _formats(text: str) -> tuple[str, ...]:
@@ -86,13 +97,23 @@ def _positive(text: str) -> float:
 
 def _progress() -> Callable[[str], None]:
     start = time.monotonic()
-    return lambda message: print(f"[{time.monotonic() - start:6.1f} s] {message}", file=sys.stderr, flush=True)  # noqa: T201
+    return lambda message: print(f"[{time.monotonic() - start:6.1f} s] {message}", file=sys.stderr, flush=True)
 
 
 def _build(options: argparse.Namespace) -> str:
-    made: Build = build(Run.read(options.run), Options(
-        formats=options.formats, name=options.name, version=options.version, alarms_per_day=options.alarms_per_day, mode=options.mode,
-        provisional=options.provisional, tflite_python=options.tflite_python), _progress())
+    made: Build = build(
+        Run.read(options.run),
+        Options(
+            formats=options.formats,
+            name=options.name,
+            version=options.version,
+            alarms_per_day=options.alarms_per_day,
+            mode=options.mode,
+            provisional=options.provisional,
+            tflite_python=options.tflite_python,
+        ),
+        _progress(),
+    )
     assert made.manifest is not None  # noqa: S101 - build() gives one or raises
     out = options.out or options.run / f"{made.manifest.name}-{made.manifest.version}.bundle"
     write(out, made.data)
@@ -100,14 +121,10 @@ def _build(options: argparse.Namespace) -> str:
 
 
 def _convert(options: argparse.Namespace) -> str:
-    made, _ = convert_run(Run.read(options.run), Options(formats=options.formats, tflite_python=options.tflite_python), _progress())
+    settings = Options(formats=options.formats, tflite_python=options.tflite_python)
+    made = convert_run(Run.read(options.run), settings, _progress())
     return f"{parity_summary(made)}\nflatbuffers are in {options.run / 'build'}"
 
 
 def _backtest(options: argparse.Namespace) -> str:
-    bundle, run = Bundle.read(options.bundle), Run.read(options.run)
-    results = {graph.format.value: {"validation": backtest(bundle, graph.format, *run.validation)} for graph in bundle.manifest.graphs}
-    if run.faulty is not None:
-        for graph in bundle.manifest.graphs:
-            results[graph.format]["labelled"] = backtest(bundle, graph.format, *run.faulty)
-    return backtest_summary(results)
+    return backtest_summary(backtests(Bundle.read(options.bundle), Run.read(options.run)))

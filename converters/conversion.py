@@ -1,7 +1,8 @@
 """From SavedModel to `.tflite`, each format in a child process that may die.
 
-The child (`tf_child.py`) does several formats one after the other, since importing TensorFlow costs more than converting. When it
-dies (full int8 of a looped LSTM ends in SIGSEGV), the format it was at is refused, and a new child does the rest.
+The child (`tf_child.py`) does several formats one after the other, since importing TensorFlow costs more than
+converting. When it dies (full int8 of a looped LSTM ends in SIGSEGV), the format it was at is refused, and a new
+child does the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ FORMATS = ("float32", "float16", "int8")
 """Formats that can be made here, in the order they are made."""
 
 CANDIDATES = {"int8": ("int8", "int8_products")}
-"""Ways to make a format, the first that detects what the float model does is shipped. int8: the whole body, or its products alone."""
+"""Ways to make a format, the first that detects what the float model does is shipped. int8: the whole body, or its
+products alone."""
 
 REFERENCE = "reference"
 """The step that scores the float model itself."""
@@ -47,9 +49,25 @@ class Conversion:
     reference: Floats | None = None
     """float32 [k] or [k, L]: scores of the float model for the cases."""
 
+    def reference_scores(self) -> Floats:
+        """Scores of the float model.
+
+        Raises:
+            Refused: it cannot be scored.
+        """
+        if self.reference is None:
+            raise Refused(f"the float model cannot be scored: {self.refused.get(REFERENCE, 'it was not run')}")
+        return self.reference
+
 
 def convert(
-    saved_model: Path, *, formats: Sequence[str], samples: Floats, cases: Floats, streaming: bool, out: Path,
+    saved_model: Path,
+    *,
+    formats: Sequence[str],
+    samples: Floats,
+    cases: Floats,
+    streaming: bool,
+    out: Path,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Conversion:
     """Convert to each format and score the cases with the float model.
@@ -62,31 +80,41 @@ def convert(
         streaming: the graph takes one row at a time.
         out: folder for the files; made if missing.
         progress: told what is being done.
-
-    Raises:
-        Refused: the float model itself cannot be run.
     """
     out.mkdir(parents=True, exist_ok=True)
     np.save(out / "samples.npy", samples)
     np.save(out / "cases.npy", cases)
-    job = {"saved_model": str(saved_model.resolve()), "out": str(out.resolve()), "streaming": streaming,
-           "samples": str((out / "samples.npy").resolve()), "cases": str((out / "cases.npy").resolve())}
-    result, left = Conversion(), [REFERENCE, *(way for format in formats for way in CANDIDATES.get(format, (format,)))]
+    job = {
+        "saved_model": str(saved_model.resolve()),
+        "out": str(out.resolve()),
+        "streaming": streaming,
+        "samples": str((out / "samples.npy").resolve()),
+        "cases": str((out / "cases.npy").resolve()),
+    }
+    result, left = (
+        Conversion(),
+        [REFERENCE, *(way for graph_format in formats for way in CANDIDATES.get(graph_format, (graph_format,)))],
+    )
     while left:
         left = _child(job, left, out, result, progress)
-    if REFERENCE in result.refused:
-        raise Refused(f"the float model of {saved_model} cannot be scored: {result.refused[REFERENCE]}")
-    result.reference = np.load(out / "reference.npy")
+    if REFERENCE not in result.refused:
+        result.reference = np.load(out / "reference.npy")
     return result
 
 
-def _child(job: dict[str, object], steps: list[str], out: Path, result: Conversion, progress: Callable[[str], None]) -> list[str]:
-    """Run the steps in one child; return those left when it died."""
+def _child(
+    job: dict[str, object], steps: list[str], out: Path, result: Conversion, progress: Callable[[str], None]
+) -> list[str]:
+    """Run the steps in one child; return those still to do when it died."""
     (out / "job.json").write_text(json.dumps({**job, "steps": steps}), encoding="utf-8")
     left, at = list(steps), ""
     with (out / "convert.log").open("ab") as log:
-        child = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "converters.tf_child", str(out / "job.json")], cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "converters.tf_child", str(out / "job.json")],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
         guard = threading.Timer(STEP_TIMEOUT_S * len(steps), child.kill)
         guard.start()
         with child, child.stdout or subprocess.DEVNULL as replies:  # type: ignore[union-attr]
@@ -103,6 +131,8 @@ def _child(job: dict[str, object], steps: list[str], out: Path, result: Conversi
         result.refused[step] = _death(child.returncode, step)
         progress(f"{step}: refused, {result.refused[step]}; its output is in {out / 'convert.log'}")
         left.remove(step)
+        # What killed it (the calibrator, mostly) is the same for every way to make the format.
+        left = [other for other in left if not any(step in ways and other in ways for ways in CANDIDATES.values())]
     return left
 
 

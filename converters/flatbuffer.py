@@ -3,12 +3,14 @@
 A converted graph is judged here before anything runs it. Refused are the forms that load and then give NaN, keep hidden
 state between calls, or need code that no device runtime has:
 
-- variables (VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE, CALL_ONCE): what TensorFlow writes, without any error, when the weights were not frozen;
+- variables (VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE, CALL_ONCE): what TensorFlow writes, without any error, when
+  the weights were not frozen;
 - fused recurrent operators and any other with variable tensors: their state survives `invoke()`;
 - Flex and custom operators: need a runtime of hundreds of megabytes, or one that does not exist;
 - dynamic shapes: slower, larger, and some operators then fail at run time.
 
-The order of a graph's outputs is alphabetical and its tensor names are generated, so indices come from the signature alone.
+The order of a graph's outputs is alphabetical and its tensor names are generated, so indices come from the signature
+alone.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def inspect(model: bytes) -> GraphFacts:
     Raises:
         Refused: the bytes are not a flatbuffer with the signature of a run folder.
     """
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415 - 60 ms, only where a file is judged
+    from ai_edge_litert import schema_py_generated as schema
 
     if model[4:8] != b"TFL3":
         raise Refused("the conversion gave no .tflite file (its identifier TFL3 is missing)")
@@ -75,11 +77,16 @@ def inspect(model: bytes) -> GraphFacts:
             if len(operator.outputs):
                 output_types[types[graph.tensors[operator.outputs[0]].type]] += 1
     inputs, outputs = _signature(root, types)
-    return GraphFacts(operators=operators, types=output_types, inputs=inputs, outputs=outputs,
-                      problems=tuple(_problems(root, operators)))
+    return GraphFacts(
+        operators=operators,
+        types=output_types,
+        inputs=inputs,
+        outputs=outputs,
+        problems=tuple(_problems(root, operators)),
+    )
 
 
-def check(model: bytes, format: str) -> GraphFacts:  # noqa: A002 - the manifest's own word
+def check(model: bytes, graph_format: str) -> GraphFacts:
     """Inspect, and refuse what a device cannot run.
 
     Raises:
@@ -87,7 +94,7 @@ def check(model: bytes, format: str) -> GraphFacts:  # noqa: A002 - the manifest
     """
     facts = inspect(model)
     if facts.problems:
-        raise Refused(f"the {format} graph cannot run on a device: {'; '.join(facts.problems)}")
+        raise Refused(f"the {graph_format} graph cannot run on a device: {'; '.join(facts.problems)}")
     return facts
 
 
@@ -101,11 +108,17 @@ def _signature(root: object, types: Mapping[int, str]) -> tuple[dict[str, Tensor
     for signature in root.signatureDefs or ():  # type: ignore[attr-defined]
         if signature.signatureKey.decode() == SIGNATURE:
             tensors = root.subgraphs[signature.subgraphIndex].tensors  # type: ignore[attr-defined]
-            return tuple({  # type: ignore[return-value]
-                item.name.decode(): TensorFacts(
-                    index=int(item.tensorIndex), shape=tuple(map(int, tensors[item.tensorIndex].shape)),
-                    type=types[tensors[item.tensorIndex].type])
-                for item in side} for side in (signature.inputs, signature.outputs))
+            return tuple(
+                {  # type: ignore[return-value]
+                    item.name.decode(): TensorFacts(
+                        index=int(item.tensorIndex),
+                        shape=tuple(map(int, tensors[item.tensorIndex].shape)),
+                        type=types[tensors[item.tensorIndex].type],
+                    )
+                    for item in side
+                }
+                for side in (signature.inputs, signature.outputs)
+            )
     raise Refused(f"the converted graph has no signature {SIGNATURE!r}: export it with one, as the run folder asks")
 
 
@@ -113,21 +126,32 @@ def _problems(root: object, operators: Mapping[str, int]) -> list[str]:
     problems = []
     hidden = sorted(HIDDEN_STATE & set(operators))
     if hidden:
-        problems.append(f"{', '.join(hidden)}: its variables were not frozen to constants, so its weights would be unset")
+        problems.append(
+            f"{', '.join(hidden)}: its variables were not frozen to constants, so its weights would be unset"
+        )
     custom = sorted(name.removeprefix("CUSTOM:") for name in operators if name.startswith("CUSTOM:"))
     flex = [name for name in custom if name.startswith("Flex")]
     if flex:
         problems.append(f"{', '.join(flex)}: TensorFlow operators, which device runtimes do not have")
     if set(custom) - set(flex):
-        problems.append(f"{', '.join(sorted(set(custom) - set(flex)))}: custom operators, which device runtimes do not have")
+        problems.append(
+            f"{', '.join(sorted(set(custom) - set(flex)))}: custom operators, which device runtimes do not have"
+        )
     tensors = [tensor for graph in root.subgraphs for tensor in graph.tensors]  # type: ignore[attr-defined]
     if any(tensor.isVariable for tensor in tensors):
-        problems.append("a recurrent operator keeps hidden state between calls: unroll it, or carry its state as `state_*`")
-    dynamic = [tensor.name.decode() for tensor in tensors if tensor.shapeSignature is not None and (tensor.shapeSignature < 0).any()]
+        problems.append(
+            "a recurrent operator keeps hidden state between calls: unroll it, or carry its state as `state_*`"
+        )
+    dynamic = [
+        tensor.name.decode()
+        for tensor in tensors
+        if tensor.shapeSignature is not None and (tensor.shapeSignature < 0).any()
+    ]
     if dynamic:
-        problems.append(f"dynamic shapes ({len(dynamic)} tensors, first {dynamic[0]}): export with batch size 1 and fixed lengths")
+        problems.append(
+            f"dynamic shapes ({len(dynamic)} tensors, first {dynamic[0]}): export with batch size 1 and fixed lengths"
+        )
     return problems
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,16 +166,20 @@ class Operator:
 
 def operators(model: bytes) -> list[Operator]:
     """The operators of the main graph, in order."""
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
+    from ai_edge_litert import schema_py_generated as schema
 
     root = schema.ModelT.InitFromPackedBuf(model, 0)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     tensors = root.subgraphs[0].tensors
-    return [Operator(name=_name(root.operatorCodes[operator.opcodeIndex], names),
-                     outputs=tuple(tensors[index].name.decode() for index in operator.outputs))
-            for operator in root.subgraphs[0].operators]
+    return [
+        Operator(
+            name=_name(root.operatorCodes[operator.opcodeIndex], names),
+            outputs=tuple(tensors[index].name.decode() for index in operator.outputs),
+        )
+        for operator in root.subgraphs[0].operators
+    ]
 
 
 def in_body(tensor: str) -> bool:
     """Whether the operator that gives this tensor was built in the body; the first of the names fused into it tells."""
-    return f"/{BODY_SCOPE}/" in f"/{tensor.split(';')[0]}"
+    return f"/{BODY_SCOPE}/" in f"/{tensor.split(';', maxsplit=1)[0]}"

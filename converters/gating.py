@@ -2,12 +2,13 @@
 
 The lower limit is the largest d2 that hides at most 1 % of the windows that a shipped graph would alarm on, among
 
-- injected faults of every kind, each at the severity where the network alarms on half of the windows (the hardest to see), and
+- injected faults of every kind, each at the severity where the network alarms on half of the windows (the hardest to
+  see), and
 - labelled faults, where there are any (the limit holds for either alone).
 
-Gating pays when the time of the skipped windows exceeds the prefilter's own; a network cheaper than three prefilters saves
-nothing worth a missed fault, so the prefilter then only watches. A streaming graph sees every row: a skipped one would
-corrupt its state.
+Gating pays when the time of the skipped windows exceeds the prefilter's own; a network cheaper than three prefilters
+saves nothing worth a missed fault, so the prefilter then only watches. A streaming graph sees every row: a skipped
+one would corrupt its state.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ BASE_WINDOWS = 96
 
 BISECTIONS = 10
 """Halvings of the logarithm of the severity between the two ends: 1.4 % apart at the end."""
+
+HALF = 0.5
+"""Share of the windows the network alarms on at the severity that is sought: below it is luck, above it is easy."""
 
 SEVERITY_ENDS = (0.03, 3e4)
 """Training spreads between which the severity is sought: from invisible to far outside any body's range."""
@@ -69,10 +73,13 @@ class Gating:
 
     def summary(self) -> str:
         """One line for the table."""
-        return (f"{self.mode}: {self.reason}; hides {self.hidden_injected:.1%} of injected alarms"
-                + (f", {self.hidden_labelled:.1%} of labelled ones" if self.hidden_labelled is not None else "")
-                + f"; skips {self.skipped:.0%} of later normal windows, saves {self.saving:.0%} of the time "
-                f"({self.network_us:.1f} us network, {self.prefilter_us:.1f} us prefilter)")
+        labelled = "" if self.hidden_labelled is None else f" and {self.hidden_labelled:.1%} of labelled ones"
+        verb = "gating has" if self.mode is Mode.GATE else "gating would have"
+        return (
+            f"{self.mode}: {self.reason}; {verb} hidden {self.hidden_injected:.1%} of injected alarms{labelled}, "
+            f"skipped {self.skipped:.0%} of later normal windows, saved {self.saving:.0%} of the time "
+            f"({self.network_us:.1f} us network, {self.prefilter_us:.1f} us prefilter)"
+        )
 
 
 def alarming_faults(normal: Floats, spread: Doubles, alarms: Alarms) -> Floats:
@@ -83,8 +90,8 @@ def alarming_faults(normal: Floats, spread: Doubles, alarms: Alarms) -> Floats:
         low, high = SHARE_ENDS if kind.relative else SEVERITY_ENDS
         for _ in range(BISECTIONS):
             middle = float(np.sqrt(low * high))
-            more = alarms(_faulty(chosen, kind, middle, spread, number)).mean() < 0.5  # noqa: PLR2004 - half of the windows
-            low, high = (middle, high) if more else (low, middle)
+            few = alarms(_faulty(chosen, kind, middle, spread, number)).mean() < HALF
+            low, high = (middle, high) if few else (low, middle)
         faulty = _faulty(chosen, kind, high, spread, number)
         found.append(faulty[alarms(faulty)])
     return np.concatenate(found)
@@ -92,13 +99,24 @@ def alarming_faults(normal: Floats, spread: Doubles, alarms: Alarms) -> Floats:
 
 def fit_lower(prefilter: Prefilter, injected: Floats, labelled: Floats | None) -> float:
     """The largest d2 that hides at most `MAX_HIDDEN` of either set; 0 hides none, where nothing alarms."""
-    limits = [_hiding_limit(prefilter.distances(windows)) for windows in (injected, labelled) if windows is not None and len(windows)]
+    limits = [
+        _hiding_limit(prefilter.distances(windows))
+        for windows in (injected, labelled)
+        if windows is not None and len(windows)
+    ]
     return min(limits, default=0.0)
 
 
 def judge(
-    *, prefilter: Prefilter, lower: float, wanted: Mode, streaming: bool, network_us: float, injected: Floats,
-    labelled: Floats | None, later: Floats,
+    *,
+    prefilter: Prefilter,
+    lower: float,
+    wanted: Mode,
+    streaming: bool,
+    network_us: float,
+    injected: Floats,
+    labelled: Floats | None,
+    later: Floats,
 ) -> Gating:
     """Decide the mode and measure what it saves on later normal windows [k, T, C]."""
     prefilter_us = _median_us(prefilter, later)
@@ -114,9 +132,15 @@ def judge(
     elif saving <= 0:
         mode, reason = Mode.WATCH, "skipping this little costs more time than it saves"
     return Gating(
-        mode=mode, lower=lower, reason=reason, hidden_injected=_hidden(prefilter, lower, injected),
+        mode=mode,
+        lower=lower,
+        reason=reason,
+        hidden_injected=_hidden(prefilter, lower, injected),
         hidden_labelled=_hidden(prefilter, lower, labelled) if labelled is not None and len(labelled) else None,
-        skipped=skipped, saving=saving, network_us=network_us, prefilter_us=prefilter_us,
+        skipped=skipped,
+        saving=saving,
+        network_us=network_us,
+        prefilter_us=prefilter_us,
     )
 
 

@@ -1,8 +1,8 @@
 """Golden data: a few inputs, the score that each graph must give for them, and how far a runtime may be off.
 
-Before a device runs a graph it replays them. Float graphs must agree within 1e-5 everywhere. int8 graphs round differently
-in every runtime and kernel, so their tolerance is what the converter saw between them, with a margin; a runtime that was not
-measured has none, and there an int8 graph is not run.
+Before a device runs a graph it replays them. Float graphs must agree within 1e-5 everywhere. int8 graphs round
+differently in every runtime and kernel, so their tolerance is what the converter saw between them, with a margin; a
+runtime that was not measured has none, and there an int8 graph is not run.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ def golden_index(cases: Cases) -> NDArray[np.intp]:
 def golden_arrays(cases: Cases, scores: dict[str, Floats], *, streaming: bool) -> dict[str, Floats]:
     """Arrays of `golden.npz`: `windows` or `sequence`, and `score_<format>`."""
     chosen = golden_index(cases)
-    return {"sequence" if streaming else "windows": cases.inputs[chosen],
-            **{f"score_{format}": values[chosen] for format, values in scores.items()}}
+    return {
+        "sequence" if streaming else "windows": cases.inputs[chosen],
+        **{f"score_{graph_format}": values[chosen] for graph_format, values in scores.items()},
+    }
 
 
-def tolerances(format: GraphFormat, measured: Sequence[Measured], cases: Cases) -> dict[str, float]:
+def tolerances(graph_format: GraphFormat, measured: Sequence[Measured], cases: Cases) -> dict[str, float]:
     """Per runtime, how far its golden scores may be from those of the first.
 
     Raises:
@@ -56,17 +58,26 @@ def tolerances(format: GraphFormat, measured: Sequence[Measured], cases: Cases) 
     golden = measured[0].scores
     found: dict[str, float] = {}
     for runtime in measured:
-        errors = [largest_error(scores[part], golden[part])
-                  for scores in (runtime.scores, runtime.plain_scores) for part in (slice(judged), chosen)]
-        if format is GraphFormat.INT8:
+        errors = [
+            largest_error(scores[part], golden[part])
+            for scores in (runtime.scores, runtime.plain_scores)
+            for part in (slice(judged), chosen)
+        ]
+        if graph_format is GraphFormat.INT8:
             found[runtime.runtime] = float(f"{max(LEAST_INT8_TOLERANCE, INT8_MARGIN * max(errors)):.3g}")
         else:
             found[runtime.runtime] = FLOAT_TOLERANCE
             if max(errors) > FLOAT_TOLERANCE:
-                raise Refused(f"the {format} graph's scores on {runtime.runtime} {runtime.version} differ by {max(errors):.2g} "
-                              f"from those of {measured[0].runtime}, at most {FLOAT_TOLERANCE:g}: its arithmetic is not stable in float32")
+                raise Refused(
+                    f"the {graph_format} graph's scores on {runtime.runtime} {runtime.version} differ by "
+                    f"{max(errors):.2g} from those of {measured[0].runtime}, at most {FLOAT_TOLERANCE:g}: "
+                    "its arithmetic is not stable in float32"
+                )
     if max(found.values()) > MAX_TOLERANCE:
-        raise Refused(f"the {format} graph's scores differ by up to {max(found.values()):.0%} between runtimes: a golden score would test nothing")
+        raise Refused(
+            f"the {graph_format} graph's scores differ by up to {max(found.values()):.0%} between runtimes: "
+            "a golden score would test nothing"
+        )
     return found
 
 

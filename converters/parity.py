@@ -9,8 +9,8 @@ normal windows and on faulty ones together, and on a fault that grows out of eve
     ratio_change     relative change of (median fault - median normal) / MAD of normal   <= .10
     growth_fall      largest relative fall of the score with a growing fault, from the body's range on   <= 1e-6
 
-Inside the body's range the float model itself may fall for a moment; there the graph may fall by `growth_fall_inside` and
-the float model by `growth_fall_reference`, and they must agree within .05.
+Inside the body's range the float model itself may fall for a moment; there the graph may fall by `growth_fall_inside`
+and the float model by `growth_fall_reference`, and they must agree within .05.
 """
 
 from __future__ import annotations
@@ -60,15 +60,33 @@ class Parity:
     def problems(self) -> list[str]:
         """Every limit that does not hold, with the figure."""
         limits = (
-            (self.rank_pooled >= MIN_RANK_POOLED, f"rank correlation {self.rank_pooled:.4f}, at least {MIN_RANK_POOLED}"),
-            (self.rank_normal >= MIN_RANK_NORMAL, f"rank correlation within normals {self.rank_normal:.4f}, at least {MIN_RANK_NORMAL}"),
-            (self.auc_pr_change <= MAX_AUC_CHANGE, f"AUC-PR changes by {self.auc_pr_change:.4f}, at most {MAX_AUC_CHANGE}"),
-            (self.ratio_change <= MAX_RATIO_CHANGE,
-             f"fault-to-normal ratio changes by {self.ratio_change:.1%}, at most {MAX_RATIO_CHANGE:.0%}"),
-            (self.growth_fall <= MAX_FALL, f"a growing fault lowers the score by {self.growth_fall:.2g} of itself, never allowed"),
-            (self.growth_fall_inside <= self.growth_fall_reference + MAX_FALL_CHANGE,
-             f"inside the body's range a growing fault lowers the score by {self.growth_fall_inside:.2f}, "
-             f"that of the float model by {self.growth_fall_reference:.2f}"),
+            (
+                self.rank_pooled >= MIN_RANK_POOLED,
+                f"rank correlation {self.rank_pooled:.4f}, at least {MIN_RANK_POOLED}",
+            ),
+            (
+                self.rank_normal >= MIN_RANK_NORMAL,
+                f"rank correlation within normals {self.rank_normal:.4f}, at least {MIN_RANK_NORMAL}",
+            ),
+            (
+                self.auc_pr_change <= MAX_AUC_CHANGE,
+                f"AUC-PR changes by {self.auc_pr_change:.4f}, at most {MAX_AUC_CHANGE}",
+            ),
+            (
+                self.ratio_change <= MAX_RATIO_CHANGE,
+                f"fault-to-normal ratio changes by {self.ratio_change:.1%}, at most {MAX_RATIO_CHANGE:.0%}",
+            ),
+            (
+                self.growth_fall <= MAX_FALL,
+                f"a growing fault lowers the score by {self.growth_fall:.2g} of itself, never allowed",
+            ),
+            (
+                self.growth_fall_inside <= self.growth_fall_reference + MAX_FALL_CHANGE,
+                (
+                    f"a growing fault lowers the score by {self.growth_fall_inside:.2f} inside the body's range, "
+                    f"{self.growth_fall_reference:.2f} in the float model"
+                ),
+            ),
         )
         return [text for holds, text in limits if not holds]
 
@@ -84,10 +102,16 @@ def compare(scores: Floats, reference: Floats, cases: Cases) -> Parity:
     grown, grown_want = (_counted(array, cases)[judged:, -1].reshape(cases.growth) for array in (scores, reference))
     inside = cases.growth_inside
     return Parity(
-        rank_pooled=spearman(got.ravel(), want.ravel()), rank_normal=spearman(got[~labels].ravel(), want[~labels].ravel()),
-        auc_pr=auc, auc_pr_change=abs(auc - auc_want), ratio=ratio, ratio_change=abs(ratio / ratio_want - 1) if ratio_want else 0.0,
-        growth_fall=_largest_fall(grown[:, inside:]), growth_fall_inside=_largest_fall(grown[:, : inside + 1]),
-        growth_fall_reference=_largest_fall(grown_want[:, : inside + 1]), largest_error=largest_error(got, want),
+        rank_pooled=spearman(got.ravel(), want.ravel()),
+        rank_normal=spearman(got[~labels].ravel(), want[~labels].ravel()),
+        auc_pr=auc,
+        auc_pr_change=abs(auc - auc_want),
+        ratio=ratio,
+        ratio_change=abs(ratio / ratio_want - 1) if ratio_want else 0.0,
+        growth_fall=_largest_fall(grown[:, inside:]),
+        growth_fall_inside=_largest_fall(grown[:, : inside + 1]),
+        growth_fall_reference=_largest_fall(grown_want[:, : inside + 1]),
+        largest_error=largest_error(got, want),
     )
 
 
@@ -121,7 +145,7 @@ def average_precision(scores: Doubles, labels: NDArray[np.bool_]) -> float:
 def _counted(scores: Floats, cases: Cases) -> Doubles:
     """Scores as float64 [k, steps that count]."""
     wide = scores.astype(np.float64).reshape(len(scores), -1)
-    return wide[:, cases.warm_up:]
+    return wide[:, cases.warm_up :]
 
 
 def _ranks(values: Doubles) -> Doubles:

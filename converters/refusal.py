@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class Refused(Exception):  # noqa: N818 - an outcome, not a fault of the program
+class Refused(Exception):
     """A graph, a threshold or a whole bundle is refused; the message says why and what to do instead."""

@@ -36,7 +36,7 @@ class Stretch:
 def blocks(values: Floats, t_ns: Times, rows: int = BLOCK_ROWS) -> Iterator[Block]:
     """Cut a recording into blocks of readings."""
     for start in range(0, len(t_ns), rows):
-        yield Block(values=values[start:start + rows], t_ns=t_ns[start:start + rows])
+        yield Block(values=values[start : start + rows], t_ns=t_ns[start : start + rows])
 
 
 def replay(rule: WindowRule, values: Floats, t_ns: Times) -> Iterator[WindowBatch | Unknown]:

@@ -24,13 +24,13 @@ def main(folder: Path) -> None:
     text = (folder / "runtime_face.json").read_bytes()
     face = strict_json.read(GraphFace, strict_json.parse(text, place="runtime_face.json", max_bytes=len(text)), "face")
     inputs = np.load(folder / "runtime_inputs.npy", allow_pickle=False)
-    scores = {}
-    for name, delegate in (("scores", "auto"), ("plain_scores", "none")):
-        scorer = TFLiteScorer(model, face, runtime="tflite", delegate=delegate)  # type: ignore[arg-type]
-        scores[name] = _scores(scorer, inputs)
-        described = scorer.describe()
-    np.savez(folder / "runtime_scores.npz", **scores)
-    sys.stdout.write(str(described["runtime_version"]))
+    scorers = [
+        TFLiteScorer(model, face, runtime="tflite", delegate=delegate)  # type: ignore[arg-type]
+        for delegate in ("auto", "none")
+    ]
+    scores, plain_scores = (_scores(scorer, inputs) for scorer in scorers)
+    np.savez(folder / "runtime_scores.npz", scores=scores, plain_scores=plain_scores)
+    sys.stdout.write(str(scorers[0].describe()["runtime_version"]))
 
 
 def _scores(scorer: TFLiteScorer, inputs: Floats) -> Floats:

@@ -1,8 +1,8 @@
 """Score cases with the device's own scorer, on every runtime that can be had here.
 
-`ai-edge-litert` runs in this process. `tflite-runtime` needs Python 3.11 and numpy 1, so it runs in another environment, by
-its own interpreter (`runtime_child.py`). Where that is absent its figures are absent too, and said to be: an int8 graph
-then carries no golden tolerance for it, and a device with that runtime falls back to a float graph.
+`ai-edge-litert` runs in this process. `tflite-runtime` needs Python 3.11 and numpy 1, so it runs in another
+environment, by its own interpreter (`runtime_child.py`). Where that is absent its figures are absent too, and said to
+be: an int8 graph then carries no golden tolerance for it, and a device with that runtime falls back to a float graph.
 """
 
 from __future__ import annotations
@@ -51,26 +51,35 @@ class Measured:
     """The same without XNNPACK."""
 
 
-def face_of(format: str, facts: GraphFacts, channels: int) -> GraphFace:  # noqa: A002 - the manifest's own word
+def face_of(graph_format: str, facts: GraphFacts, channels: int) -> GraphFace:
     """How to call a graph, from the names of its signature.
 
     Raises:
         Refused: an input or output of the run folder's contract is missing or has another type or shape.
     """
     window, score = facts.inputs.get("window"), facts.outputs.get("score")
-    if window is None or window.type != "FLOAT32" or len(window.shape) != 3 or window.shape[::2] != (1, channels):  # noqa: PLR2004
-        raise Refused(f"the {format} graph needs an input `window` float32 [1, T, {channels}], got {window}")
+    if window is None or window.type != "FLOAT32" or len(window.shape) != 3 or window.shape[::2] != (1, channels):
+        raise Refused(f"the {graph_format} graph needs an input `window` float32 [1, T, {channels}], got {window}")
     if score is None or score.type != "FLOAT32" or score.shape != (1,):
-        raise Refused(f"the {format} graph needs an output `score` float32 [1], got {score}")
+        raise Refused(f"the {graph_format} graph needs an output `score` float32 [1], got {score}")
     states = []
     for name in sorted(set(facts.inputs) - {"window"}):
         into, out = facts.inputs[name], facts.outputs.get(name)
         if not name.startswith("state_") or out is None or (out.shape, out.type) != (into.shape, into.type):
-            raise Refused(f"the {format} graph's input {name!r} needs an output of the same name, shape and type, got {out}")
-        states.append(StateTensor(name=name.removeprefix("state_"), input=into.index, output=out.index, shape=into.shape))
+            raise Refused(
+                f"the {graph_format} graph's input {name!r} needs an output of the same name, shape and type, got {out}"
+            )
+        states.append(
+            StateTensor(name=name.removeprefix("state_"), input=into.index, output=out.index, shape=into.shape)
+        )
     contributions = facts.outputs.get("contributions")
-    return GraphFace(format=GraphFormat(format), window=window.index, score=score.index,
-                     contributions=contributions.index if contributions else None, states=tuple(states))
+    return GraphFace(
+        format=GraphFormat(graph_format),
+        window=window.index,
+        score=score.index,
+        contributions=contributions.index if contributions else None,
+        states=tuple(states),
+    )
 
 
 def score_cases(scorer: TFLiteScorer, inputs: Floats) -> Floats:
@@ -102,13 +111,21 @@ def measure_tflite(python: Path | None, model: bytes, face: GraphFace, inputs: F
     (folder / "runtime_model.tflite").write_bytes(model)
     (folder / "runtime_face.json").write_text(json.dumps(plain(face)), encoding="utf-8")
     np.save(folder / "runtime_inputs.npy", inputs)
-    run = subprocess.run([python, "-m", "converters.runtime_child", folder.resolve()], cwd=ROOT, capture_output=True, text=True,  # noqa: S603
-                         timeout=CHILD_TIMEOUT_S, check=False)
+    run = subprocess.run(
+        [python, "-m", "converters.runtime_child", folder.resolve()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=CHILD_TIMEOUT_S,
+        check=False,
+    )
     if run.returncode:
         reason = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
         raise Refused(f"tflite-runtime in {python} does not run the {face.format} graph: {reason}")
     with np.load(folder / "runtime_scores.npz", allow_pickle=False) as arrays:
-        return Measured(runtime="tflite", version=run.stdout.strip(), scores=arrays["scores"], plain_scores=arrays["plain_scores"])
+        return Measured(
+            runtime="tflite", version=run.stdout.strip(), scores=arrays["scores"], plain_scores=arrays["plain_scores"]
+        )
 
 
 def find_tflite_python(given: Path | None) -> Path | None:
@@ -119,7 +136,10 @@ def find_tflite_python(given: Path | None) -> Path | None:
     """
     named = given or (Path(os.environ[TFLITE_PYTHON]) if TFLITE_PYTHON in os.environ else None)
     if named is not None and not named.exists():
-        raise Refused(f"the interpreter {named} with tflite-runtime is not there: `make` builds .venv-tflite, or leave the option out")
+        raise Refused(
+            f"the interpreter {named} with tflite-runtime is not there: "
+            "`make` builds .venv-tflite, or leave the option out"
+        )
     return named or (DEFAULT_TFLITE_PYTHON if DEFAULT_TFLITE_PYTHON.exists() else None)
 
 

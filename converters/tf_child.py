@@ -1,20 +1,23 @@
-"""The conversion child: the only part of the converters that imports TensorFlow, in a process of its own, which may die.
+"""The conversion child: the only part of the converters that imports TensorFlow, in a process that may die.
 
     python -m converters.tf_child JOB.json
 
-The job names a SavedModel, the steps (`reference`, `float32`, `float16`, `int8`, `int8_products`), where the arrays are and where results
-go. For each step one JSON line is written to standard output before it (`started`) and one after (`done`, or `refused` with
-the reason). What TensorFlow prints goes to standard error. When the process dies, the parent knows in which step.
+The job names a SavedModel, the steps (`reference`, `float32`, `float16`, `int8`, `int8_products`), where the arrays
+are and where results go. For each step one JSON line is written to standard output before it (`started`) and one
+after (`done`, or `refused` with the reason). What TensorFlow prints goes to standard error. When the process dies,
+the parent knows in which step.
 
-int8 is selective: only operators built under the name scope `body` are quantized; front and head stay float32. A score
-head in int8 is a dead detector: a spike of 20 spreads raises its score 1.1 times instead of 34. `int8_products` quantizes
-only the body's matrix products and keeps its gates and sums in float: what a recurrent cell needs, whose rounding errors add up.
+int8 is selective: only operators built under the name scope `body` are quantized; front and head stay float32. A
+score head in int8 is a dead detector: a spike of 20 spreads raises its score 1.1 times instead of 34. `int8_products`
+quantizes only the body's matrix products and keeps its gates and sums in float: what a recurrent cell needs, whose
+rounding errors add up.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +45,11 @@ def main(job_path: str) -> None:
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     out = Path(job["out"])
     steps: dict[str, Callable[[dict[str, Any]], bytes]] = {
-        "float32": _float32, "float16": _float16, "int8": _int8, "int8_products": lambda job: _int8(job, PRODUCTS)}
+        "float32": _float32,
+        "float16": _float16,
+        "int8": _int8,
+        "int8_products": lambda job: _int8(job, PRODUCTS),
+    }
     for step in job["steps"]:
         _say(replies, step=step, state="started")
         try:
@@ -51,7 +58,7 @@ def main(job_path: str) -> None:
             else:
                 (out / f"model_{step}.tflite").write_bytes(steps[step](job))
         except Exception as error:  # noqa: BLE001 - whatever the converter says becomes the reason of a refusal
-            _say(replies, step=step, state="refused", reason=_first_lines(error))
+            _say(replies, step=step, state="refused", reason=reason_of(error))
         else:
             _say(replies, step=step, state="done")
 
@@ -68,13 +75,19 @@ def _say(replies: TextIO, **line: str) -> None:
     replies.flush()
 
 
-def _first_lines(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What a person can use of a converter's message."""
     text = " ".join(str(error).split()) or type(error).__name__
+    missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
+    if missing:
+        return (
+            f"no TFLite operator does what TensorFlow's {', '.join(missing)} does: build the score of other operations"
+        )
     return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " …"
 
 
-def _converter(job: dict[str, Any]) -> Any:  # noqa: ANN401 - TensorFlow has no types
-    import tensorflow as tf  # noqa: PLC0415 - only the child's steps need it
+def _converter(job: dict[str, Any]) -> Any:
+    import tensorflow as tf
 
     return tf.lite.TFLiteConverter.from_saved_model(job["saved_model"], signature_keys=[SIGNATURE])
 
@@ -89,13 +102,19 @@ def _float16(job: dict[str, Any]) -> bytes:
 
 def _int8(job: dict[str, Any], kinds: frozenset[str] | None = None) -> bytes:
     """Quantize the body's operators (of these kinds only, where given) on ranges seen along the samples."""
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     found = operators(_float32(job))
-    outside = [name for operator in found for name in operator.outputs
-               if not in_body(name) or (kinds is not None and operator.name not in kinds)]
+    outside = [
+        name
+        for operator in found
+        for name in operator.outputs
+        if not in_body(name) or (kinds is not None and operator.name not in kinds)
+    ]
     if len(outside) == sum(len(operator.outputs) for operator in found):
-        raise Refused("the detector has no body to quantize: all of its operators are front or head, which stay float; ship float32")
+        raise Refused(
+            "the detector has no body to quantize: all of its operators are front or head, which stay float32"
+        )
     samples = list(_samples(job))
     converter = _converter(job)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -109,8 +128,8 @@ def _int8(job: dict[str, Any], kinds: frozenset[str] | None = None) -> bytes:
     return bytes(debugger.get_nondebug_quantized_model())
 
 
-def _signature(job: dict[str, Any]) -> Any:  # noqa: ANN401 - TensorFlow has no types
-    import tensorflow as tf  # noqa: PLC0415
+def _signature(job: dict[str, Any]) -> Any:
+    import tensorflow as tf
 
     model = tf.saved_model.load(job["saved_model"])
     signature = model.signatures[SIGNATURE]
@@ -118,15 +137,19 @@ def _signature(job: dict[str, Any]) -> Any:  # noqa: ANN401 - TensorFlow has no 
     return signature
 
 
-def _steps(signature: Any, sequence: np.ndarray) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:  # noqa: ANN401
-    """Inputs and outputs of a streaming graph along a sequence [L, C], its states fed back from zeros."""
+def _along(signature: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Run a streaming graph along a sequence [L, C] from zero states: `score` [L, 1] and every state after each row."""
+    import tensorflow as tf
+
     specs = {name: spec for name, spec in signature.structured_input_signature[1].items() if name != "window"}
-    states = {name: np.zeros(spec.shape, np.float32) for name, spec in specs.items()}
-    for row in sequence:
-        given = {"window": row[np.newaxis, np.newaxis], **states}
-        result = {name: tensor.numpy() for name, tensor in signature(**given).items()}
-        yield given, result
-        states = {name: result[name] for name in states}
+    start = {"score": tf.zeros([1]), **{name: tf.zeros(spec.shape) for name, spec in specs.items()}}
+
+    def step(carried: dict[str, Any], row: Any) -> dict[str, Any]:
+        result = signature(window=row, **{name: carried[name] for name in specs})
+        return {name: result[name] for name in start}
+
+    scan = tf.function(lambda rows: tf.scan(step, rows, initializer=start))
+    return lambda sequence: {name: values.numpy() for name, values in scan(sequence[:, np.newaxis, np.newaxis]).items()}
 
 
 def _samples(job: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
@@ -135,9 +158,12 @@ def _samples(job: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
     if not job["streaming"]:
         yield from ({"window": window[np.newaxis]} for window in arrays)
         return
-    signature = _signature(job)
+    along = _along(_signature(job))
     for sequence in arrays:
-        yield from (given for given, _ in _steps(signature, sequence))
+        after = along(sequence)
+        states = {name: np.concatenate([np.zeros_like(v[:1]), v[:-1]]) for name, v in after.items() if name != "score"}
+        for number, row in enumerate(sequence):
+            yield {"window": row[np.newaxis, np.newaxis], **{name: values[number] for name, values in states.items()}}
 
 
 def _reference(job: dict[str, Any]) -> np.ndarray:
@@ -145,7 +171,8 @@ def _reference(job: dict[str, Any]) -> np.ndarray:
     signature, cases = _signature(job), np.load(job["cases"], allow_pickle=False)
     if not job["streaming"]:
         return np.array([signature(window=window[np.newaxis])["score"].numpy()[0] for window in cases], np.float32)
-    return np.array([[result["score"][0] for _, result in _steps(signature, sequence)] for sequence in cases], np.float32)
+    along = _along(signature)
+    return np.array([along(sequence)["score"][:, 0] for sequence in cases], np.float32)
 
 
 if __name__ == "__main__":

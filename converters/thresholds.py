@@ -1,7 +1,8 @@
 """Thresholds from the device's own scorer over normal readings that nothing was fitted to.
 
-Each shipped graph has its own: int8 noise shifts scores by a small positive bias, so an int8 graph on the threshold of the
-float one would alarm too often. The prefilter's upper limit is set first, since its `gross` alarms count as false alarms too.
+Each shipped graph has its own: int8 noise shifts scores by a small positive bias, so an int8 graph on the threshold
+of the float one would alarm too often. The prefilter's upper limit is set first, since its `gross` alarms count as
+false alarms too.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from edge_agent.scoring.interpreter import TFLiteScorer
 from training.artifacts import Run
 
 GROSS_SHARE = 0.1
-"""Share of the asked false alarms that the prefilter's upper limit may use up by its own statistics; the rest is the network's."""
+"""Share of the asked false alarms that the prefilter's upper limit may use up by its own statistics; the rest is the
+network's."""
 
 GROSS_MARGIN = 2.0
-"""The upper limit stands at least this factor above the largest d2 of normal validation data: 1.4 times its distance."""
+"""The upper limit stands at least this factor above the largest d2 of normal validation data: 1.4 times its
+distance."""
 
 S_PER_DAY = 86_400.0
 
@@ -49,8 +52,8 @@ def normal_windows(run: Run, prefilter: Prefilter) -> Normal:
         raise Refused("the validation data give no window that counts: record more normal data")
     return Normal(
         stretches=found,
-        t_ns=np.concatenate([stretch.t_ns[stretch.warming:] for stretch in found]),
-        d2=np.concatenate([prefilter.distances(stretch.windows)[stretch.warming:] for stretch in found]),
+        t_ns=np.concatenate([stretch.t_ns[stretch.warming :] for stretch in found]),
+        d2=np.concatenate([prefilter.distances(stretch.windows)[stretch.warming :] for stretch in found]),
     )
 
 
@@ -59,7 +62,7 @@ def normal_scores(normal: Normal, scorer: TFLiteScorer) -> Doubles:
     scores: list[float] = []
     for stretch in normal.stretches:
         scorer.reset()
-        scores += [scorer.score(window).value for window in stretch.windows][stretch.warming:]
+        scores += [scorer.score(window).value for window in stretch.windows][stretch.warming :]
     scorer.reset()
     return np.array(scores)
 
@@ -67,8 +70,8 @@ def normal_scores(normal: Normal, scorer: TFLiteScorer) -> Doubles:
 def upper_limit(run: Run, prefilter: Prefilter, normal: Normal, alarms_per_day: float) -> float:
     """The d2 above which a window is `gross`: an alarm at once.
 
-    The Bayesian predictive of the training windows gives the d2 that independent windows pass `GROSS_SHARE` of the asked alarms
-    a day; overlapping windows count once. Normal data that were seen never come near it.
+    The Bayesian predictive of the training windows gives the d2 that independent windows pass `GROSS_SHARE` of the
+    asked alarms a day; overlapping windows count once. Normal data that were seen never come near it.
     """
     p = GROSS_SHARE * alarms_per_day * run.input.window_s / S_PER_DAY
     return max(prefilter.gaussian.predictive().limit(min(p, 0.5)), GROSS_MARGIN * float(normal.d2.max()))
@@ -78,7 +81,13 @@ def calibrate_graph(run: Run, normal: Normal, scores: Doubles, *, upper: float, 
     """Derive a graph's threshold, the gross alarms included."""
     rule = run.info.decision.rule
     return calibrate(
-        scores, normal.t_ns, alarms_per_day=alarms_per_day, n=rule.n, m=rule.m,
-        join_s=run.input.window_s + rule.hold_off_s, k=run.info.k, gross=normal.d2 > upper,
+        scores,
+        normal.t_ns,
+        alarms_per_day=alarms_per_day,
+        n=rule.n,
+        m=rule.m,
+        join_s=run.input.window_s + rule.hold_off_s,
+        k=run.info.k,
+        gross=normal.d2 > upper,
         gap_s=run.input.stride / run.input.rate_hz + run.input.max_gap_s,
     )

@@ -1,4 +1,5 @@
-"""A complete small bundle for tests, made without TensorFlow: its graph is any bytes, since the contract never runs them."""
+"""A complete small bundle for tests, made without TensorFlow: its graph is any bytes, since the contract never runs
+them."""
 
 from __future__ import annotations
 
@@ -44,16 +45,36 @@ def members() -> dict[str, bytes]:
 def manifest(files: dict[str, bytes]) -> Manifest:
     """A manifest that names these files."""
     rng = np.random.default_rng(1)
-    calibration = calibrate(rng.gamma(3.0, size=500), np.arange(500, dtype=np.int64) * NS, alarms_per_day=1.0, n=3, m=5, join_s=14.0, k=3.0)
+    calibration = calibrate(
+        rng.gamma(3.0, size=500), np.arange(500, dtype=np.int64) * NS, alarms_per_day=1.0, n=3, m=5, join_s=14.0, k=3.0
+    )
     model, prefilter = named(files, "model_float32.tflite"), named(files, "prefilter.npz")
     return Manifest(
-        name="pump", version="1.0.0", created="2026-01-02T03:04:05Z", input=INPUT,
-        graphs=(GraphSpec(
-            format=GraphFormat.FLOAT32, file=model.file, sha256=model.sha256, size=model.size, window=0, score=7, contributions=9,
-            parity={"litert": {"rank_pooled": 1.0}}, calibration=calibration, golden_tolerance={"litert": 1e-5, "tflite": 1e-5}),),
-        prefilter=PrefilterSpec(file=prefilter.file, sha256=prefilter.sha256, size=prefilter.size, mode=Mode.WATCH, max_skip_s=60.0),
+        name="pump",
+        version="1.0.0",
+        created="2026-01-02T03:04:05Z",
+        input=INPUT,
+        graphs=(
+            GraphSpec(
+                format=GraphFormat.FLOAT32,
+                file=model.file,
+                sha256=model.sha256,
+                size=model.size,
+                window=0,
+                score=7,
+                contributions=9,
+                parity={"litert": {"rank_pooled": 1.0}},
+                calibration=calibration,
+                golden_tolerance={"litert": 1e-5, "tflite": 1e-5},
+            ),
+        ),
+        prefilter=PrefilterSpec(
+            file=prefilter.file, sha256=prefilter.sha256, size=prefilter.size, mode=Mode.WATCH, max_skip_s=60.0
+        ),
         decision=DecisionSpec(rule=DecisionRule(hold_off_s=10.0), alarms_per_day=1.0),
-        golden=named(files, "golden.npz"), report=named(files, "report.html"), provenance={"data": {"sha256": "00"}},
+        golden=named(files, "golden.npz"),
+        report=named(files, "report.html"),
+        provenance={"data": {"sha256": "00"}},
     )
 
 
@@ -62,7 +83,7 @@ def named(files: dict[str, bytes], file: str) -> Member:
     return Member(file=file, sha256=hashlib.sha256(files[file]).hexdigest(), size=len(files[file]))
 
 
-def zipped(entries: list[tuple[str, bytes]], **attributes: Any) -> bytes:  # noqa: ANN401 - any field of a ZipInfo
+def zipped(entries: list[tuple[str, bytes]], **attributes: Any) -> bytes:
     """A zip of these entries in this order; attributes are set on each."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -40,7 +40,16 @@ def read_npz(data: bytes, place: str) -> dict[str, NDArray[np.generic]]:
             if len(infos) > MAX_ARRAYS or sum(info.file_size for info in infos) > MAX_ARRAYS_BYTES:
                 raise ManifestError(f"{place} unpacks to more than {MAX_ARRAYS} arrays or {MAX_ARRAYS_BYTES} bytes")
             return {info.filename.removesuffix(".npy"): _array(archive, info) for info in infos}
-    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError, EOFError, OSError, SyntaxError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        SyntaxError,
+    ) as error:
         raise ManifestError(f"{place} does not hold numpy arrays that can be read safely: {error}") from error
 
 

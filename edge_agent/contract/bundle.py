@@ -30,19 +30,22 @@ MANIFEST = "manifest.json"
 """The member that names all others; the first in the file."""
 
 MAX_BUNDLE_BYTES = 64 << 20
-"""Size of the file, and of everything unpacked together: ten times the largest detector planned, and fits a 512 MB device."""
+"""Size of the file, and of everything unpacked together: ten times the largest detector planned, and fits a 512 MB
+device."""
 
 MAX_MEMBERS = 16
 """Files in the bundle: manifest, four formats, prefilter, golden data, report, with room to spare."""
 
 MAX_DIRECTORY_BYTES = 4096
-"""The zip's table of contents; 16 members of 100 characters need some 2.4 kB. Bounds what the zip reader builds from it."""
+"""The zip's table of contents; 16 members of 100 characters need some 2.4 kB. Bounds what the zip reader builds from
+it."""
 
 MAX_RATIO = 200
 """Unpacked to packed size of a member; reports and manifests reach 10, repeated golden data 50, a zip bomb 1000."""
 
 _END = struct.Struct("<4s4H2IH")
-"""The end record of a zip: signature, disks, entries, size and offset of the table of contents, length of the comment."""
+"""The end record of a zip: signature, disks, entries, size and offset of the table of contents, length of the
+comment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,13 +80,22 @@ class Bundle:
                 infos = _check_contents(archive.infolist())
                 manifest = Manifest.from_json(_member(archive, infos, MANIFEST, MAX_MANIFEST_BYTES))
                 members = _named(archive, infos, manifest)
-        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            struct.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            ValueError,
+            OSError,
+        ) as error:
             raise BundleError(f"the file is damaged: {error}; copy it again and compare its SHA-256") from error
         return cls(manifest=manifest, members=members, sha256=hashlib.sha256(data).hexdigest())
 
-    def graph(self, format: str) -> bytes:  # noqa: A002 - the manifest's own word
+    def graph(self, graph_format: str) -> bytes:
         """The `.tflite` of a format; ManifestError when the bundle has none."""
-        return self.members[self.manifest.graph(format).file]
+        return self.members[self.manifest.graph(graph_format).file]
 
     def prefilter(self) -> Prefilter:
         """The Gaussian in front of the network.
@@ -106,12 +118,21 @@ class Bundle:
         arrays = read_npz(self.members[self.manifest.golden.file], self.manifest.golden.file)
         name = "sequence" if self.manifest.input.streaming else "windows"
         inputs, channels = arrays.get(name), len(self.manifest.input.channels)
-        if inputs is None or inputs.dtype != np.float32 or inputs.ndim != 3 or inputs.shape[2] != channels or not inputs.size:
-            raise ManifestError(f"{self.manifest.golden.file} must hold `{name}` float32 [g, rows, {channels}]: build the bundle again")
+        if inputs is None or inputs.dtype != np.float32 or inputs.shape[2:] != (channels,) or not inputs.size:
+            raise ManifestError(
+                f"{self.manifest.golden.file} must hold `{name}` float32 [g, rows, {channels}]: build the bundle again"
+            )
         for graph in self.manifest.graphs:
             scores = arrays.get(f"score_{graph.format}")
-            if scores is None or scores.dtype != np.float32 or scores.shape[:1] != inputs.shape[:1] or not np.isfinite(scores).all():
-                raise ManifestError(f"{self.manifest.golden.file} must hold finite `score_{graph.format}` float32, one per input")
+            if (
+                scores is None
+                or scores.dtype != np.float32
+                or scores.shape[:1] != inputs.shape[:1]
+                or not np.isfinite(scores).all()
+            ):
+                raise ManifestError(
+                    f"{self.manifest.golden.file} must hold finite `score_{graph.format}` float32, one per input"
+                )
         return arrays
 
 
@@ -127,11 +148,15 @@ def _check_end(data: bytes) -> None:
     """The table of contents must be small and end the file: no comment, no 64-bit forms, nothing appended."""
     if len(data) < _END.size or not data.startswith(b"PK\x03\x04"):
         raise BundleError("the file is not a bundle: it does not begin as a zip; was it copied whole?")
-    signature, _, _, _, entries, size, _, comment = _END.unpack(data[-_END.size:])
+    signature, _, _, _, entries, size, _, comment = _END.unpack(data[-_END.size :])
     if signature != b"PK\x05\x06" or comment:
-        raise BundleError("the file is truncated, or something was appended to it: copy it again and compare its SHA-256")
-    if entries > MAX_MEMBERS or size > MAX_DIRECTORY_BYTES or data[-_END.size - 20:][:4] == b"PK\x06\x07":
-        raise BundleError(f"the bundle lists {entries} files in {size} bytes, at most {MAX_MEMBERS} in {MAX_DIRECTORY_BYTES} are read")
+        raise BundleError(
+            "the file is truncated, or something was appended to it: copy it again and compare its SHA-256"
+        )
+    if entries > MAX_MEMBERS or size > MAX_DIRECTORY_BYTES or data[-_END.size - 20 :][:4] == b"PK\x06\x07":
+        raise BundleError(
+            f"the bundle lists {entries} files in {size} bytes, at most {MAX_MEMBERS} in {MAX_DIRECTORY_BYTES} are read"
+        )
 
 
 def _check_contents(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -142,12 +167,17 @@ def _check_contents(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         if info.filename in seen:
             raise BundleError(f"the bundle holds {info.filename!r} twice: it is not clear which is meant")
         if info.file_size > MAX_RATIO * max(info.compress_size, 1):
-            raise BundleError(f"{info.filename!r} unpacks to {info.file_size} bytes from {info.compress_size}, "
-                              f"more than {MAX_RATIO} times: refused as a zip bomb")
+            raise BundleError(
+                f"{info.filename!r} unpacks to {info.file_size} bytes from {info.compress_size}, "
+                f"more than {MAX_RATIO} times: refused as a zip bomb"
+            )
         seen[info.filename] = info
     total = sum(info.file_size for info in infos)
     if total > MAX_BUNDLE_BYTES or len(infos) > MAX_MEMBERS:
-        raise BundleError(f"the bundle unpacks to {len(infos)} files of {total} bytes, at most {MAX_MEMBERS} of {MAX_BUNDLE_BYTES} are read")
+        raise BundleError(
+            f"the bundle unpacks to {len(infos)} files of {total} bytes, "
+            f"at most {MAX_MEMBERS} of {MAX_BUNDLE_BYTES} are read"
+        )
     return seen
 
 
@@ -178,11 +208,15 @@ def _named(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], manifest
     """Read exactly the members the manifest names, each of the size and digest it states."""
     members: dict[str, bytes] = {}
     for member in manifest.members():
-        data = _member(archive, infos, member.file, max(member.size, infos[member.file].file_size if member.file in infos else 0))
+        data = _member(
+            archive, infos, member.file, max(member.size, infos[member.file].file_size if member.file in infos else 0)
+        )
         digest = hashlib.sha256(data).hexdigest()
         if len(data) != member.size or digest != member.sha256:
-            raise DigestMismatch(f"{member.file} is not the file the manifest names: {len(data)} bytes with SHA-256 {digest[:16]}…, "
-                                 f"expected {member.size} with {member.sha256[:16]}…; copy or build the bundle again")
+            raise DigestMismatch(
+                f"{member.file} is not the file the manifest names: {len(data)} bytes with SHA-256 {digest[:16]}…, "
+                f"expected {member.size} with {member.sha256[:16]}…; copy or build the bundle again"
+            )
         members[member.file] = data
     extra = sorted(set(infos) - set(members) - {MANIFEST})
     if extra:

@@ -38,10 +38,24 @@ MAX_CHANNELS = 512
 """Columns of a stream; the widest public process data set has 52 and a covariance of 5 x 512 features takes 52 MB."""
 
 MAX_WINDOW_VALUES = 1 << 20
-"""T x C of one window: 4 MiB of float32, the most that a device with 512 MB can hold in history, evidence and graph at once."""
+"""T x C of one window: 4 MiB of float32, the most that a device with 512 MB can hold in history, evidence and graph
+at once."""
+
+MAX_RATE = 1e6
+"""Readings a second, and false alarms a day: more than any sensor gives or any operator reads."""
+
+MAX_S = 1e9
+"""Seconds of a gap or a skip: thirty years, below what nanoseconds in 64 bits can hold."""
+
+MAX_DIMENSIONS = 8
+"""Dimensions of a state tensor; TFLite's own operators take at most six."""
+
+MAX_TIME_LENGTH = 40
+"""Characters of a time in ISO 8601 with nanoseconds and offset: 35."""
 
 MAX_TENSOR_INDEX = 1 << 20
-"""Tensor indices of a graph; an unrolled LSTM of 64 steps has some 3,000. The scorer checks them against the graph itself."""
+"""Tensor indices of a graph; an unrolled LSTM of 64 steps has some 3,000. The scorer checks them against the graph
+itself."""
 
 MAX_STATES = 64
 """State pairs of a streaming graph; an LSTM has two a layer, a causal convolution one."""
@@ -108,25 +122,39 @@ class InputSpec:
         names = [channel.name for channel in self.channels]
         _check(1 <= len(names) <= MAX_CHANNELS, f"1 to {MAX_CHANNELS} channels are supported, got {len(names)}")
         _check(len(set(names)) == len(names), f"channel names must differ, got {names[:20]}")
-        _check(0 < self.rate_hz <= 1e6, f"rate_hz must be above 0 and at most 1e6, got {self.rate_hz}")
-        _check(1 <= self.window and self.window * len(names) <= MAX_WINDOW_VALUES,
-               f"window x channels must be 1 to {MAX_WINDOW_VALUES}, got {self.window} x {len(names)}")
+        _check(0 < self.rate_hz <= MAX_RATE, f"rate_hz must be above 0 and at most {MAX_RATE:g}, got {self.rate_hz}")
+        _check(
+            self.window >= 1 and self.window * len(names) <= MAX_WINDOW_VALUES,
+            f"window x channels must be 1 to {MAX_WINDOW_VALUES}, got {self.window} x {len(names)}",
+        )
         _check(1 <= self.stride <= MAX_WINDOW_VALUES, f"stride must be 1 to {MAX_WINDOW_VALUES}, got {self.stride}")
         _check(0 <= self.hold <= MAX_WINDOW_VALUES, f"hold must be 0 to {MAX_WINDOW_VALUES}, got {self.hold}")
-        _check(0 < self.max_gap_s <= 1e9, f"max_gap_s must be above 0 and at most 1e9, got {self.max_gap_s}")
-        _check(len(self.stuck_samples) == len(names),
-               f"stuck_samples needs one entry per channel, {len(names)}, got {len(self.stuck_samples)}")
-        _check(all(limit is None or limit >= 1 for limit in self.stuck_samples), "stuck_samples must be null or at least 1")
+        _check(0 < self.max_gap_s <= MAX_S, f"max_gap_s must be above 0 and at most {MAX_S:g}, got {self.max_gap_s}")
+        _check(
+            len(self.stuck_samples) == len(names),
+            f"stuck_samples needs one entry per channel, {len(names)}, got {len(self.stuck_samples)}",
+        )
+        _check(
+            all(limit is None or limit >= 1 for limit in self.stuck_samples), "stuck_samples must be null or at least 1"
+        )
         _check(self.streaming or self.warm_up == 0, f"warm_up is for streaming graphs only, got {self.warm_up}")
         _check(0 <= self.warm_up <= MAX_WINDOW_VALUES, f"warm_up must be 0 to {MAX_WINDOW_VALUES}, got {self.warm_up}")
-        _check(not self.streaming or (self.window == 1 and self.stride == 1),
-               f"a streaming graph takes every row: window and stride must be 1, got {self.window} and {self.stride}")
+        _check(
+            not self.streaming or (self.window == 1 and self.stride == 1),
+            f"a streaming graph takes every row: window and stride must be 1, got {self.window} and {self.stride}",
+        )
 
     def rule(self) -> WindowRule:
         """What the windower of training, converter and device runs on."""
         return WindowRule(
-            channels=self.channels, rate_hz=self.rate_hz, window=self.window, stride=self.stride, hold=self.hold,
-            max_gap_s=self.max_gap_s, stuck_samples=self.stuck_samples, warm_up=self.warm_up,
+            channels=self.channels,
+            rate_hz=self.rate_hz,
+            window=self.window,
+            stride=self.stride,
+            hold=self.hold,
+            max_gap_s=self.max_gap_s,
+            stuck_samples=self.stuck_samples,
+            warm_up=self.warm_up,
         )
 
     @property
@@ -152,9 +180,15 @@ class StateTensor:
         _check_index(f"state {self.name} output", self.output)
         values = 1
         for size in self.shape:
-            _check(1 <= size <= MAX_WINDOW_VALUES, f"state {self.name}: dimensions must be 1 to {MAX_WINDOW_VALUES}, got {size}")
+            _check(
+                1 <= size <= MAX_WINDOW_VALUES,
+                f"state {self.name}: dimensions must be 1 to {MAX_WINDOW_VALUES}, got {size}",
+            )
             values *= size
-        _check(len(self.shape) <= 8 and values <= MAX_WINDOW_VALUES, f"state {self.name} is too large: {list(self.shape)}")
+        _check(
+            len(self.shape) <= MAX_DIMENSIONS and values <= MAX_WINDOW_VALUES,
+            f"state {self.name} is too large: {list(self.shape)}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +256,7 @@ class PrefilterSpec:
     def __post_init__(self) -> None:
         """Refuse a time that never comes."""
         _check_member(self.file, self.sha256, self.size)
-        _check(0 < self.max_skip_s <= 1e9, f"max_skip_s must be above 0 and at most 1e9, got {self.max_skip_s}")
+        _check(0 < self.max_skip_s <= MAX_S, f"max_skip_s must be above 0 and at most {MAX_S:g}, got {self.max_skip_s}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +269,10 @@ class DecisionSpec:
 
     def __post_init__(self) -> None:
         """Refuse a rate that no threshold can have."""
-        _check(0 < self.alarms_per_day <= 1e6, f"alarms_per_day must be above 0 and at most 1e6, got {self.alarms_per_day}")
+        _check(
+            0 < self.alarms_per_day <= MAX_RATE,
+            f"alarms_per_day must be above 0 and at most {MAX_RATE:g}, got {self.alarms_per_day}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,16 +296,27 @@ class Manifest:
     def __post_init__(self) -> None:
         """Refuse what names two things alike or a kind that this agent cannot run."""
         _check(NAME.fullmatch(self.name) is not None, f"name must match {NAME.pattern}, got {self.name[:80]!r}")
-        _check(VERSION.fullmatch(self.version) is not None, f"version must match {VERSION.pattern}, got {self.version[:80]!r}")
-        _check(len(self.created) <= 40, f"created must be a time in ISO 8601, got {len(self.created)} characters")
+        _check(
+            VERSION.fullmatch(self.version) is not None,
+            f"version must match {VERSION.pattern}, got {self.version[:80]!r}",
+        )
+        _check(
+            len(self.created) <= MAX_TIME_LENGTH,
+            f"created must be a time in ISO 8601, got {len(self.created)} characters",
+        )
         _check(self.kind == "sensor", f"kind must be 'sensor', got {self.kind[:40]!r}")
         _check(1 <= len(self.graphs) <= MAX_GRAPHS, f"1 to {MAX_GRAPHS} graphs are supported, got {len(self.graphs)}")
         formats = [graph.format.value for graph in self.graphs]
         _check(len(set(formats)) == len(formats), f"each format may come once, got {formats}")
         files = [member.file for member in self.members()]
-        _check(len(set(files)) == len(files) and "manifest.json" not in files, f"each member needs its own file name, got {files}")
-        _check(all(bool(graph.states) == self.input.streaming for graph in self.graphs),
-               "a streaming input needs graphs with states, and only it")
+        _check(
+            len(set(files)) == len(files) and "manifest.json" not in files,
+            f"each member needs its own file name, got {files}",
+        )
+        _check(
+            all(bool(graph.states) == self.input.streaming for graph in self.graphs),
+            "a streaming input needs graphs with states, and only it",
+        )
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Manifest:
@@ -283,7 +331,12 @@ class Manifest:
             newer = version > FORMAT
             raise UnsupportedFormat(
                 f"the bundle has format {str(version)[:20]}, this agent reads format {FORMAT}: "
-                + ("update the agent, or pack the bundle with the converter of this agent's release" if newer else "pack it again"))
+                + (
+                    "update the agent, or pack the bundle with the converter of this agent's release"
+                    if newer
+                    else "pack it again"
+                )
+            )
         return strict_json.read(cls, value, "manifest")
 
     @classmethod
@@ -299,19 +352,21 @@ class Manifest:
         """Every file that the bundle must hold beside `manifest.json`, in the order it is packed."""
         return chain(self.graphs, [self.prefilter, self.golden], [self.report] if self.report else [])
 
-    def graph(self, format: str) -> GraphSpec:  # noqa: A002 - the field's own name
+    def graph(self, graph_format: str) -> GraphSpec:
         """The graph of a format.
 
         Raises:
             ManifestError: the bundle has none; the message says which it has.
         """
         for graph in self.graphs:
-            if graph.format == format:
+            if graph.format == graph_format:
                 return graph
-        raise ManifestError(f"the bundle has no {format} graph, only {', '.join(graph.format for graph in self.graphs)}")
+        raise ManifestError(
+            f"the bundle has no {graph_format} graph, only {', '.join(graph.format for graph in self.graphs)}"
+        )
 
 
-def _check(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
+def _check(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
 

@@ -1,9 +1,12 @@
 """JSON from strangers into frozen dataclasses: every field checked, nothing guessed, nothing ignored.
 
 `parse` bounds what the text may cost (bytes, depth) and refuses what JSON libraries let through (NaN, infinity, keys
-given twice). `read` turns the parsed value into a dataclass by its type hints: unknown and missing keys, wrong types and
-numbers that are not finite are refused with the place they stand at, such as `manifest.graphs[0].size`. `plain` is the
-way back. What a value may be is the dataclass's own business: it says so with a ValueError in `__post_init__`.
+given twice). `read` turns the parsed value into a dataclass by its type hints: unknown and missing keys, wrong types
+and numbers that are not finite are refused with the place they stand at, such as `manifest.graphs[0].size`. `plain`
+is the way back. What a value may be is the dataclass's own business: it says so with a ValueError in `__post_init__`.
+
+Understood as fields: str, int, float, bool, StrEnum, other dataclasses, `X | None`, `tuple[X, ...]`, `dict[str, X]`,
+Any, and classes with a `from_dict` of their own.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ def parse(data: bytes, *, place: str, max_bytes: int) -> dict[str, Any]:
         ManifestError: too large, too deep, not UTF-8, not JSON, not an object, a key given twice, NaN or infinity.
     """
     if len(data) > max_bytes:
-        raise ManifestError(f"{place} has {len(data)} bytes, at most {max_bytes} are read: it was not made by this converter")
+        raise ManifestError(
+            f"{place} has {len(data)} bytes, at most {max_bytes} are read: it was not made by this converter"
+        )
     _check_depth(data, place)
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
@@ -58,7 +63,7 @@ def read(cls: type[T], value: object, place: str) -> T:
     return typing.cast(T, _record(cls, value, place))
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
+def plain(value: object) -> Any:
     """Turn dataclasses, tuples and enumerations into what `json.dumps` writes; the inverse of `read`."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
@@ -79,7 +84,9 @@ def _check_depth(data: bytes, place: str) -> None:
     for bracket in _BRACKET.findall(_STRING.sub(b"", data)):
         depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
-            raise ManifestError(f"{place} nests arrays and objects deeper than {MAX_DEPTH}: it was not made by this converter")
+            raise ManifestError(
+                f"{place} nests arrays and objects deeper than {MAX_DEPTH}: it was not made by this converter"
+            )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _convert(kind: Any, value: object, place: str) -> object:  # noqa: ANN401 - a type hint of any form
+def _convert(kind: Any, value: object, place: str) -> object:  # noqa: PLR0911 - one return for each kind of field
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return _finite(value, place)
@@ -131,7 +138,7 @@ def _object(value: object, place: str) -> dict[str, Any]:
     return value
 
 
-def _by_itself(kind: Any, value: object, place: str) -> object:  # noqa: ANN401 - a class with its own from_dict
+def _by_itself(kind: Any, value: object, place: str) -> object:
     try:
         return kind.from_dict(_finite(_object(value, place), place))
     except ManifestError:
@@ -185,7 +192,14 @@ def _finite(value: object, place: str) -> object:
     return value
 
 
-_NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false", dict: "an object", list: "an array"}
+_NAMES = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "an array",
+}
 
 
 def _kind(value: object) -> str:

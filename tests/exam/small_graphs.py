@@ -1,9 +1,8 @@
 """Write small SavedModels in the form of a run folder's `graph/`: run as a script, so that tests need no TensorFlow.
 
-    python small_graphs.py KIND FOLDER [FEATURES.npz]
+    python small_graphs.py FOLDER KIND KIND …
 
-Kinds: `distance` (all head), `autoencoder` (an int8 body), `stream` (a recurrent cell with state), and broken ones:
-`variables` (weights not frozen), `dynamic` (batch not fixed), `flex` (an operator no device has), `looped` (an LSTM whose
+Kinds: `autoencoder` (an int8 body), `stream` (a recurrent cell with state) and `looped` (a recurrence in a loop, whose
 int8 conversion kills the converter).
 """
 
@@ -18,7 +17,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 import numpy as np
 import tensorflow as tf
 
-T, C, UNITS = 16, 3, 4
+T, C, UNITS = 16, 3, 12
 CENTRE, SPREAD = np.array([1, -2, 30], "f4"), np.array([0.5, 1, 4], "f4")
 BODY_RANGE, CLAMP = 20.0, 1e6
 
@@ -37,7 +36,10 @@ def head(z: tf.Tensor, seen: tf.Tensor, guess: tf.Tensor) -> dict[str, tf.Tensor
         error = tf.math.squared_difference(z, guess)
         outside = tf.abs(z - seen)
         parts = tf.reduce_mean(error, axis=1) + tf.reduce_mean(outside + outside * outside, axis=1)
-        return {"score": tf.reduce_mean(parts, axis=1), "contributions": parts / (tf.reduce_sum(parts, axis=1, keepdims=True) + 1e-12)}
+        return {
+            "score": tf.reduce_mean(parts, axis=1),
+            "contributions": parts / (tf.reduce_sum(parts, axis=1, keepdims=True) + 1e-12),
+        }
 
 
 def weights(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -55,12 +57,6 @@ def autoencoder(window: tf.Tensor) -> dict[str, tf.Tensor]:
         x = tf.nn.relu(tf.nn.conv1d(x, weights(rng, 3, 6, 6), 1, "SAME") + 0.1)
         guess = tf.nn.conv1d(x, weights(rng, 5, 6, C) * 0.3, 1, "SAME")
     return head(z, seen, guess)
-
-
-def distance(window: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Squared distance of the window's mean and its last row: all head."""
-    z, seen = front(window)
-    return head(z, seen, tf.zeros_like(z))
 
 
 def stream(window: tf.Tensor, state_h: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -89,21 +85,17 @@ def looped(window: tf.Tensor) -> dict[str, tf.Tensor]:
     return head(z, seen, guess)
 
 
-def main(kind: str, folder: str) -> None:
-    """Write the SavedModel."""
+def save(kind: str, folder: str) -> None:
+    """Write the SavedModel of one kind."""
     module = tf.Module()
-    window = tf.TensorSpec([None if kind == "dynamic" else 1, 1 if kind == "stream" else T, C], tf.float32, name="window")
-    signature, call = [window], {"stream": stream, "looped": looped, "autoencoder": autoencoder}.get(kind, distance)
+    signature = [tf.TensorSpec([1, 1 if kind == "stream" else T, C], tf.float32, name="window")]
     if kind == "stream":
         signature.append(tf.TensorSpec([1, UNITS], tf.float32, name="state_h"))
-    if kind == "variables":
-        module.scale = tf.Variable([2.0] * C)
-        call = lambda window: distance(window * module.scale)  # noqa: E731
-    if kind == "flex":
-        call = lambda window: {"score": tf.reshape(tf.math.bessel_i0(tf.reduce_mean(window)), [1])}  # noqa: E731
+    call = {"stream": stream, "looped": looped, "autoencoder": autoencoder}[kind]
     module.score = tf.function(call, input_signature=signature)
     tf.saved_model.save(module, folder, signatures={"serving_default": module.score})
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    for kind in sys.argv[2:]:
+        save(kind, f"{sys.argv[1]}/{kind}")

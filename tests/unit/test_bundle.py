@@ -91,7 +91,7 @@ def test_members_that_unpack_beyond_the_limit_together_are_refused(monkeypatch: 
 def test_a_member_that_lies_about_its_size_is_refused() -> None:
     lying = bytearray(GOOD)
     entry = lying.index(b"PK\x01\x02", lying.index(b"PK\x01\x02") + 1)
-    lying[entry + 24:entry + 28] = struct.pack("<I", 5)
+    lying[entry + 24 : entry + 28] = struct.pack("<I", 5)
     with pytest.raises(BundleError):
         Bundle.read(bytes(lying))
 
@@ -117,7 +117,9 @@ def test_a_name_given_twice_is_refused() -> None:
 
 def test_a_link_is_refused() -> None:
     with pytest.raises(BundleError, match="link or special file"):
-        Bundle.read(zipped([("manifest.json", b"/etc/shadow")], external_attr=(stat.S_IFLNK | 0o777) << 16, create_system=3))
+        Bundle.read(
+            zipped([("manifest.json", b"/etc/shadow")], external_attr=(stat.S_IFLNK | 0o777) << 16, create_system=3)
+        )
 
 
 def test_an_encrypted_member_is_refused() -> None:
@@ -162,7 +164,10 @@ def test_a_member_of_another_size_is_refused() -> None:
 
 def test_a_missing_member_is_named() -> None:
     files = members()
-    kept = [("manifest.json", json.dumps(manifest(files).to_dict()).encode()), *((k, v) for k, v in files.items() if k != "golden.npz")]
+    kept = [
+        ("manifest.json", json.dumps(manifest(files).to_dict()).encode()),
+        *((k, v) for k, v in files.items() if k != "golden.npz"),
+    ]
     with pytest.raises(ManifestError, match=r"holds no golden\.npz"):
         Bundle.read(zipped(kept))
 
@@ -210,9 +215,9 @@ def test_no_mutated_bundle_raises_anything_but_a_bundle_error(data: st.DataObjec
         if kind == "flip":
             mutated[place] = data.draw(st.integers(0, 255))
         elif kind == "cut":
-            del mutated[place:place + data.draw(st.integers(1, 40))]
+            del mutated[place : place + data.draw(st.integers(1, 40))]
         else:
-            mutated[place:place] = mutated[place:place + 40]
+            mutated[place:place] = mutated[place : place + 40]
         if not mutated:
             break
     _read_all(bytes(mutated))
@@ -224,7 +229,7 @@ def test_no_mutated_member_raises_anything_but_a_bundle_error(noise: bytes, name
     files = members()
     base = json.dumps(manifest(files).to_dict()).encode() if name == "manifest.json" else files[name]
     place = len(noise) * 7919 % len(base)
-    changed = base[:place] + noise + base[place + len(noise) // 2:]
+    changed = base[:place] + noise + base[place + len(noise) // 2 :]
     if name == "manifest.json":
         _read_all(zipped([(name, changed), *files.items()]))
     else:

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from converters.flatbuffer import check, inspect, operator_outputs
+from converters.flatbuffer import check, in_body, inspect, operators
 from converters.refusal import Refused
 
 
-def tensor(name: str, shape: list[int], *, type: int = schema.TensorType.FLOAT32, dynamic: bool = False, variable: bool = False) -> Any:  # noqa: A002, ANN401
+def tensor(
+    name: str, shape: list[int], *, kind: int = schema.TensorType.FLOAT32, dynamic: bool = False, variable: bool = False
+) -> Any:
     made = schema.TensorT()
-    made.name, made.shape, made.type, made.isVariable = name.encode(), np.array(shape, np.int32), type, variable
+    made.name, made.shape, made.type, made.isVariable = name.encode(), np.array(shape, np.int32), kind, variable
     made.shapeSignature = np.array([-1, *shape[1:]], np.int32) if dynamic else None
     return made
 
@@ -43,7 +45,7 @@ def model(*codes: str, signature: str = "serving_default", **tensor_options: boo
     return bytes(builder.Output())
 
 
-def _code(name: str) -> Any:  # noqa: ANN401
+def _code(name: str) -> Any:
     code = schema.OperatorCodeT()
     custom = name != name.upper()
     code.builtinCode = schema.BuiltinOperator.CUSTOM if custom else getattr(schema.BuiltinOperator, name)
@@ -52,7 +54,7 @@ def _code(name: str) -> Any:  # noqa: ANN401
     return code
 
 
-def _map(name: str, index: int) -> Any:  # noqa: ANN401
+def _map(name: str, index: int) -> Any:
     made = schema.TensorMapT()
     made.name, made.tensorIndex = name.encode(), index
     return made
@@ -66,11 +68,29 @@ def test_operators_are_counted_and_indices_come_from_the_signature() -> None:
 
 
 def test_the_types_of_the_operators_show_how_much_is_quantized() -> None:
-    assert inspect(model("ABS", type=schema.TensorType.INT8)).types == {"INT8": 1}  # type: ignore[arg-type]
+    assert inspect(model("ABS", kind=schema.TensorType.INT8)).types == {"INT8": 1}  # type: ignore[arg-type]
 
 
-def test_outputs_of_operators_are_listed_without_the_inputs() -> None:
-    assert operator_outputs(model("ABS", "MEAN")) == ["out0", "out1"]
+def test_operators_are_listed_with_what_they_give() -> None:
+    assert [(operator.name, operator.outputs) for operator in operators(model("ABS", "MEAN"))] == [
+        ("ABS", ("out0",)),
+        ("MEAN", ("out1",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("body/conv1d/Conv2D", True),
+        ("score/body/Relu;head/Maximum", True),
+        ("head/Maximum;body/conv1d/Squeeze", False),
+        ("front/Minimum", False),
+        ("bodywork/MatMul", False),
+        ("PartitionedCall:1", False),
+    ],
+)
+def test_the_first_fused_name_tells_whether_an_operator_is_in_the_body(name: str, inside: bool) -> None:
+    assert in_body(name) is inside
 
 
 @pytest.mark.parametrize("code", ["VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"])

@@ -1,0 +1,91 @@
+"""One converted graph judged: its operators, its runtimes, its parity with the float model, its golden tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters import flatbuffer
+from converters.cases import Cases
+from converters.conversion import CANDIDATES, Conversion
+from converters.golden import tolerances
+from converters.parity import Parity, compare
+from converters.refusal import Refused
+from converters.runtimes import Measured, face_of, measure_here, measure_tflite, median_us
+from edge_agent.contract.manifest import GraphFace
+from edge_agent.contract.records import Floats
+from edge_agent.errors import ScoringError
+from training.artifacts import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Graph:
+    """One format, converted and found equal to the float model."""
+
+    model: bytes
+    face: GraphFace
+    facts: flatbuffer.GraphFacts
+    measured: tuple[Measured, ...]
+    """The first is ai-edge-litert, whose scores are the golden ones."""
+    parity: dict[str, Parity]
+    """By runtime."""
+    tolerance: dict[str, float]
+    """By runtime, of the golden scores."""
+    us: float
+    """Microseconds of a `score` call here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judge:
+    """What every graph of a run is judged on."""
+
+    run: Run
+    cases: Cases
+    conversion: Conversion
+    reference: Floats
+    """Scores of the float model for the cases."""
+    tflite_python: Path | None
+    """Interpreter of an environment with tflite-runtime; None: that runtime is not measured."""
+
+    def first_sound(self, graph_format: str) -> Graph:
+        """Return the first way to make the format that holds.
+
+        Raises:
+            Refused: none does; with the reason and figures of each way, and what to ship instead.
+        """
+        reasons: list[str] = []
+        for way in CANDIDATES.get(graph_format, (graph_format,)):
+            if way in self.conversion.refused:
+                reasons.append(self.conversion.refused[way])
+            elif way in self.conversion.models:
+                try:
+                    return self._judged(graph_format, self.conversion.models[way])
+                except (Refused, ScoringError) as error:
+                    reasons.append(str(error))
+        others = [
+            other for other in ("float16", "float32") if other != graph_format and other in self.conversion.models
+        ]
+        instead = f"; ship {' or '.join(others)} instead" if others else ""
+        raise Refused("; with its matrix products alone: ".join(dict.fromkeys(reasons)) + instead)
+
+    def _judged(self, graph_format: str, model: bytes) -> Graph:
+        facts = flatbuffer.check(model, graph_format)
+        face = face_of(graph_format, facts, len(self.run.input.channels))
+        inputs = self.cases.inputs
+        there = measure_tflite(self.tflite_python, model, face, inputs, self.run.path / "build")
+        measured = (measure_here(model, face, inputs), *([there] if there else []))
+        parity = {m.runtime: compare(m.scores, self.reference, self.cases) for m in measured}
+        problems = [f"{problem} ({runtime})" for runtime, figures in parity.items() for problem in figures.problems()]
+        if problems:
+            raise Refused(
+                f"the {graph_format} graph does not detect what the float model detects: {'; '.join(problems)}"
+            )
+        return Graph(
+            model=model,
+            face=face,
+            facts=facts,
+            measured=measured,
+            parity=parity,
+            tolerance=tolerances(face.format, measured, self.cases),
+            us=median_us(model, face, inputs[0][-self.run.input.window :]),
+        )
