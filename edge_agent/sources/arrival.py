@@ -6,8 +6,9 @@ later, reading time goes on evenly. Rows arrive in chunks: one look a chunk, and
 A chunk's arrival trembles by the operating system's and the adapter's delays, some tens of milliseconds: much more than
 the time between rows of a fast sensor, where it must not look like a gap or a wrong rate. So the rows are counted on
 from the last one, and the deviation from arrival is taken back over about `SETTLE_S`. Where arrival is later than the
-count by `LATE_S`, the sensor was silent, and its rows are placed at their arrival. An interruption shorter than that,
-without a time or sequence number from the sensor, cannot be told from a late delivery.
+count by `LATE_S`, the sensor was silent; where it is earlier by as much, the rate was mistaken: there the rows are
+placed at their arrival. An interruption shorter than that, without a time or sequence number from the sensor, cannot be
+told from a late delivery.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SETTLE_S = 1.0
 """Time over which counted rows move to their arrival, and the rate to that of the arrivals: well above the tremble."""
 
 LATE_S = 0.25
-"""Latest ordinary delivery: twice the worst adapter latency in use (Bluetooth, 0.1 s) plus our own chunk."""
+"""Largest ordinary deviation: twice the worst adapter latency in use (Bluetooth, 0.1 s) plus our own chunk."""
 
 SHORTEST_STEP = 10.0
 """Rows counted too fast are slowed to no less than this part of the time between rows, so that time always rises."""
@@ -55,16 +56,18 @@ class ArrivalTimes:
         arrival_ns = self.now_ns()
         elapsed_ns = max(arrival_ns - self._chunk_ns, 1)
         period_ns = self._period_ns or elapsed_ns / rows
-        last_ns = arrival_ns - round(rows * period_ns) if self._last_ns is None else self._last_ns
-        late_ns = arrival_ns - (last_ns + rows * period_ns)
+        counted_ns = rows * period_ns
+        last_ns = arrival_ns - round(counted_ns) if self._last_ns is None else self._last_ns
+        late_ns = arrival_ns - last_ns - counted_ns
         share = min(1.0, elapsed_ns / (SETTLE_S * NS))
-        if self._counting and late_ns <= LATE_S * NS:
-            span_ns = rows * period_ns + late_ns * share
-            period_ns += (elapsed_ns / rows - period_ns) * share
+        if self._counting and abs(late_ns) <= LATE_S * NS:
+            span_ns = counted_ns + late_ns * share
         else:
-            span_ns = min(rows * period_ns, arrival_ns - last_ns)
+            span_ns = min(counted_ns, arrival_ns - last_ns)
             last_ns = max(last_ns, arrival_ns - round(span_ns))
-        step_ns = max(span_ns / rows, period_ns / SHORTEST_STEP, 1.0)
+        if self._counting and late_ns <= LATE_S * NS:
+            period_ns += (elapsed_ns / rows - period_ns) * share
+        step_ns = max(span_ns / rows, min(period_ns, elapsed_ns / rows) / SHORTEST_STEP, 1.0)
         times: Times = last_ns + np.rint(step_ns * np.arange(1, rows + 1)).astype(np.int64)
         self._last_ns, self._chunk_ns, self._period_ns, self._counting = int(times[-1]), arrival_ns, period_ns, True
         return times

@@ -182,7 +182,8 @@ class JsonDecoder:
 
     def _object(self, line: str) -> dict[str, object]:
         try:
-            read = json.loads(line)
+            # Decimals stay text, so that a time in them is read exactly.
+            read = json.loads(line, parse_float=str)
         except (ValueError, RecursionError) as error:
             raise FrameError(f"expected a line of JSON, got {line[:80]!r}") from error
         if isinstance(read, list) and len(read) == len(self._names):

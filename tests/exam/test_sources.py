@@ -250,7 +250,8 @@ HOSTILE = {
     "a zero byte": b"1,\x002",
     "half a line": b"7",
     "too many fields": b"7,8,9",
-    "words": b"error,error",
+    "words": b"sensor,failed",
+    "a word twice": b"error,error",
     "rubbish in unicode": "\uff17,\uff18 \u2702 \ufdfd".encode(),
     "an endless line": b"1" * 3000,
     "a time only": b"2020-03-09 10:14:33",
@@ -294,6 +295,14 @@ def test_one_byte_at_a_time_gives_the_same_readings(wire, monkeypatch, settings)
     rig = wire(data.get(settings.get("format", ""), b"1,2\n3,\n"), **settings)
     rig.run()
     np.testing.assert_array_equal(rig.values(), [[1, 2], [3, np.nan]])
+
+
+def test_a_last_line_needs_no_end(wire):
+    rig = wire(b"1,2\n3,4")
+    if isinstance(rig, SerialRig):
+        pytest.skip("a serial port has no end")
+    rig.run()
+    assert rig.values() == [[1, 2], [3, 4]]
 
 
 def test_a_header_that_lacks_a_channel_never_gives_another_in_its_place(wire):

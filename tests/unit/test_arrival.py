@@ -41,6 +41,23 @@ def test_an_unknown_rate_is_taken_from_the_arrivals(clock):
     np.testing.assert_allclose(steps, NS / 200, rtol=1e-6)
 
 
+def test_an_unknown_rate_is_learnt_though_the_first_reading_came_late(clock):
+    arrival = ArrivalTimes(clock, None)
+    clock.sleep(5.0)
+    arrival.stamp(1)
+    steps = np.diff(chunks(clock, arrival, every_s=0.1, rows=1, times=200))
+    np.testing.assert_allclose(steps[-20:], 0.1 * NS, rtol=0.05)
+    assert abs(arrival.now_ns() - int(arrival.stamp(1)[-1])) < 0.2 * NS
+
+
+def test_an_unknown_rate_that_was_first_mistaken_settles(clock):
+    arrival = ArrivalTimes(clock, None)
+    clock.sleep(0.1)
+    arrival.stamp(400)
+    steps = np.diff(chunks(clock, arrival, every_s=0.04, rows=400, times=300, tremble_s=0.01))
+    np.testing.assert_allclose(steps[len(steps) // 2 :], NS / 10_000, rtol=0.2)
+
+
 def test_trembling_arrivals_of_a_fast_sensor_make_no_gaps(clock):
     arrival = ArrivalTimes(clock, 10_000.0)
     steps = np.diff(chunks(clock, arrival, every_s=0.04, rows=400, times=500, tremble_s=0.03))
@@ -84,6 +101,14 @@ def test_time_rises_even_where_the_clock_stands_still(clock, rows):
     arrival = ArrivalTimes(clock, 1000.0)
     t_ns = np.concatenate([arrival.stamp(rows) for _ in range(20)])
     assert np.diff(t_ns).min() > 0
+
+
+def test_time_rises_after_a_burst_that_came_too_early(clock):
+    arrival = ArrivalTimes(clock, 1000.0)
+    clock.sleep(1.0)
+    burst = np.concatenate([arrival.stamp(1000) for _ in range(20)])
+    after = chunks(clock, arrival, every_s=1.0, rows=10, times=5)
+    assert np.diff(np.concatenate([burst, after])).min() > 0
 
 
 @pytest.mark.parametrize("jump_s", [-86_400, 86_400])

@@ -98,7 +98,7 @@ def test_text_columns_are_no_channels():
 
 def test_what_was_guessed_reads_the_sample(block):
     found = guess(sample(block, time_column="time", cut=3), 10.0)
-    assert found.readings == 99
+    assert (found.readings, found.dropped) == (99, 0)
 
 
 @pytest.mark.parametrize(
