@@ -132,8 +132,9 @@ class Connection:
         if settings.username:
             password = read_secret(settings.password_file) if settings.password_file else None
             self._paho.username_pw_set(settings.username, password)
-        if settings.tls:
-            self._paho.tls_set_context(_tls(settings))
+        self._tls = _tls(settings) if settings.tls else None
+        if self._tls is not None:
+            self._paho.tls_set_context(self._tls)
         self._hook()
 
     def _hook(self) -> None:
@@ -150,13 +151,18 @@ class Connection:
         Raises:
             OSError: nobody there, no answer in time, or no trust (ssl.SSLError).
         """
-        self._paho.connect(
-            self._settings.host,
-            self._settings.effective_port,
-            self._settings.keepalive_s,
-            clean_start=True if self._is_5 else MQTT_CLEAN_START_FIRST_ONLY,
-            properties=self._properties(PacketTypes.CONNECT),
-        )
+        try:
+            self._paho.connect(
+                self._settings.host,
+                self._settings.effective_port,
+                self._settings.keepalive_s,
+                clean_start=True if self._is_5 else MQTT_CLEAN_START_FIRST_ONLY,
+                properties=self._properties(PacketTypes.CONNECT),
+            )
+        except BaseException:
+            if self._tls is not None and self._tls.sock is not None:
+                self._tls.sock.close()
+            raise
         self._heard_s = time.monotonic()
 
     def turn(self, timeout_s: float, wake: int) -> list[Happening]:
@@ -284,7 +290,18 @@ class Connection:
         _LOG.debug("paho: %s", text)
 
 
-def _tls(settings: MqttSettings) -> ssl.SSLContext:
+class _Tls(ssl.SSLContext):
+    """Remembers its socket, since paho forgets to close one whose handshake failed."""
+
+    sock: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *values: Any, **more: Any) -> ssl.SSLSocket:
+        """Wrap and remember."""
+        self.sock = super().wrap_socket(*values, **more)
+        return self.sock
+
+
+def _tls(settings: MqttSettings) -> _Tls:
     """Return a context that trusts the named authorities alone and presents our certificate.
 
     Raises:
@@ -292,8 +309,12 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext:
     """
     key = check_secret(settings.key_file) if settings.key_file else None
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
+        context = _Tls(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.ca_file:
+            context.load_verify_locations(settings.ca_file)
+        else:
+            context.load_default_certs()
         if settings.cert_file:
             context.load_cert_chain(secret_path(settings.cert_file), key, password=_no_password)
     except OSError as error:

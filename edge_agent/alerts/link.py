@@ -186,12 +186,11 @@ class Link:
             self._pause(self._note_end(ended))
 
     def _note_end(self, ended: Ended) -> float:
-        before = self._last_reason
-        self._last_reason = ended.words
-        delay_s = self._reconnect.ended(ended, self._clock.monotonic_ns() / NS)
-        _LOG.log(
-            logging.DEBUG if before == ended.words else logging.WARNING, "%s; again in %.0f s", ended.words, delay_s
-        )
+        before, now_s = self._last_reason, self._clock.monotonic_ns() / NS
+        self._last_reason = self._reconnect.words(ended, now_s)
+        delay_s = self._reconnect.ended(ended, now_s)
+        level = logging.DEBUG if before == self._last_reason else logging.WARNING
+        _LOG.log(level, "%s; again in %.0f s", self._last_reason, delay_s)
         return delay_s
 
     def _pause(self, delay_s: float) -> None:

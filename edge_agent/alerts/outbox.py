@@ -61,6 +61,9 @@ EARLIEST_NS = 1_704_067_200 * NS
 DELETE_AT_ONCE = 20
 """Delivered alerts deleted in one transaction: as many as may be in flight. The rest goes when all is sent."""
 
+MOVE_AT_ONCE = 100
+"""Alerts moved from memory to disk in one transaction, which bounds the log beside the file."""
+
 MAX_OPEN_BYTES = 64 << 10
 """Open events of one stream as JSON; one takes some 300 bytes and a stream has one or two."""
 
@@ -401,7 +404,9 @@ class Outbox:
             self._move(fresh)
         except (sqlite3.Error, OSError) as error:
             _LOG.debug("still no disk for the outbox: %s", error)
-            if fresh is not None:
+            if fresh is not None and self._disk is None:
+                self._disk = self._ledger(fresh)
+            elif fresh is not None:
                 fresh.close()
             return
         self.close()
@@ -410,16 +415,18 @@ class Outbox:
         _LOG.info("the outbox is on disk again")
 
     def _move(self, target: Store) -> None:
-        """Take alerts, with their numbers, and open events from memory to disk in one transaction."""
+        """Take open events and alerts, with their numbers, from memory to disk, step by step."""
         with target.transaction():
             target.delete(self._undeleted)
             target.write_state("healed", json.dumps(self._clock.now_ns()))
-            if self._ram is not None:
-                for record in self._ram.store.oldest(1 << 30):
-                    target.insert(record)
-                for key, value in self._ram.store.state_like("open/").items():
-                    target.write_state(key, value)
+            for key, value in self._ram.store.state_like("open/").items() if self._ram else ():
+                target.write_state(key, value)
         self._undeleted.clear()
+        while self._ram and (records := self._ram.store.oldest(MOVE_AT_ONCE)):
+            with target.transaction():
+                for record in records:
+                    target.insert(record)
+            self._ram.store.delete([record.key for record in records])
 
 
 def _code(error: Exception) -> int:

@@ -32,6 +32,10 @@ does not keep the broker's log busy. The delay is drawn from the upper half."""
 CONFLICT_S = 60.0
 """Two take-overs within so many seconds mean two devices with one client id, not a stale connection of ours."""
 
+SUSPICIOUS = 3
+"""Hang-ups without a reason within `CONFLICT_S` that look like a second device with our client id: brokers that speak
+MQTT 3.1.1, and mosquitto 2.0.11 in either version, do not say that they throw us out for another."""
+
 SILENT_REFUSALS = 3
 """Connections in a row that end without an answer before `auto` tries MQTT 3.1.1: old brokers may hang up on MQTT 5."""
 
@@ -60,9 +64,13 @@ class Ended:
     """For the technician: what was expected, what came, what to do."""
     answered: bool = False
     """The broker had accepted the connection before."""
+    hung_up: bool = False
+    """The other end closed an accepted connection without a reason."""
 
 
 _UNSUPPORTED_PROTOCOL, _TAKEN_OVER = 0x84, 0x8E
+_NO_REASON = frozenset({0x00, 0x80})
+"""Of a connection that ended without DISCONNECT, or with one that says nothing; paho makes 0x80 of the first."""
 _UNAUTHORISED = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
 """Client id not valid, bad user name or password, not authorised, banned, bad authentication method."""
 
@@ -97,7 +105,7 @@ def of_loss(code: int, name: str, *, answered: bool, log: str, own_certificate: 
     if code == _TAKEN_OVER:
         return Ended(Reason.TAKEN_OVER, "another client with our client id has taken the session over", answered)
     if answered:
-        return Ended(Reason.UNREACHABLE, f"connection lost: {log or name}", answered)
+        return Ended(Reason.UNREACHABLE, f"connection lost: {log or name}", answered, hung_up=code in _NO_REASON)
     if _OUR_CERTIFICATE.search(log):
         return Ended(
             Reason.CERTIFICATE_REFUSED, f"the broker refuses our certificate: {log}: check cert_file and key_file"
@@ -143,6 +151,7 @@ class Reconnect:
         self._backoff = Backoff(rng=rng)
         self._silent = 0
         self._taken_over_s: float | None = None
+        self._hang_ups_s: list[float] = []
         self.problem: Reason | None = None
         """What keeps us from connecting, or kept us last; None once a connection holds."""
 
@@ -171,6 +180,15 @@ class Reconnect:
         if ended.reason in _FOR_A_PERSON:
             return self._long_s()
         return self._backoff.delay_s()
+
+    def words(self, ended: Ended, now_s: float) -> str:
+        """Return why a connection ended, with a suspicion where the broker keeps hanging up without a reason."""
+        if not ended.hung_up:
+            return ended.words
+        self._hang_ups_s = [at_s for at_s in self._hang_ups_s if now_s - at_s <= CONFLICT_S] + [now_s]
+        if len(self._hang_ups_s) < SUSPICIOUS:
+            return ended.words
+        return f"{ended.words} ({SUSPICIOUS} times in {CONFLICT_S:.0f} s: perhaps another device has our client id)"
 
     def _fall_back(self, ended: Ended) -> bool:
         """Go over to MQTT 3.1.1 where the broker seems to know nothing else."""

@@ -160,3 +160,16 @@ def test_a_protocol_that_is_set_is_kept() -> None:
 
     assert reconnect.ended(of_answer(0x84, ""), 0.0) >= LONG_S / 2
     assert reconnect.protocol == "5"
+
+
+def test_a_broker_that_keeps_hanging_up_without_a_reason_raises_a_suspicion(reconnect: Reconnect) -> None:
+    hung_up = of_loss(0x80, "Unspecified error", answered=True, log="", own_certificate=False)
+    shutting_down = of_loss(0x8B, "Server shutting down", answered=True, log="", own_certificate=False)
+
+    assert [("another device" in reconnect.words(hung_up, at)) for at in (0.0, 30.0, 60.0, 200.0)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert not any("another device" in reconnect.words(shutting_down, at) for at in (300.0, 301.0, 302.0))
