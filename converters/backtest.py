@@ -1,18 +1,19 @@
 """A bundle over recorded readings, through the device's own pipeline: what would have been alarmed, and when.
 
-Events are counted, not windows. On labelled data an event that begins inside a labelled interval (or within one
-window and the N-of-M delay after it) detects it; any other is a false alarm.
+Counted as `evaluate` counts: any alarmed row of a labelled fault finds it, at the time of that row; an event is a false
+alarm when it touches no fault (nor the window and the N-of-M delay after one, in which windows still hold faulty rows).
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.replay import blocks
+from converters.replay import blocks, recordings
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.records import NS, Decision, EventKind, Floats, Life, Times
 from edge_agent.pipeline import Pipeline, bundle_pipeline
@@ -27,7 +28,7 @@ class Backtest:
     """What the pipeline did with a recording."""
 
     hours: float
-    """Reading time from first to last row."""
+    """Reading time, gaps excluded."""
     windows: int
     scored: int
     """Windows that the network was run on."""
@@ -36,13 +37,13 @@ class Backtest:
     events: int
     """Anomalies opened."""
     false_alarms: int
-    """Of these, outside every labelled interval; all of them where the data are normal."""
+    """Of these, touching no labelled fault; all of them where the data are normal."""
     faults: int = 0
-    """Labelled intervals."""
+    """Labelled faults: runs of labelled rows."""
     detected: int = 0
-    """Labelled intervals with an event."""
+    """Faults with an alarmed row."""
     median_delay_s: float | None = None
-    """From the start of a detected interval to its first event."""
+    """From the first row of a detected fault to its first alarmed row."""
     f1: float | None = None
     """Point-wise over decided windows, each against its last row's label; None without labels."""
     far: float | None = None
@@ -76,27 +77,32 @@ def backtest(
         t_ns: int64 [n] reading time.
         labels: bool [n] faulty rows; None: all normal.
     """
-    pipeline = _pipeline(bundle, graph_format)
-    decisions = [decision for block in blocks(values, t_ns) for decision in pipeline.feed(block)]
-    opened = [t.t_ns for d in decisions for t in d.transitions if t.kind is EventKind.ANOMALY and t.life is Life.OPEN]
-    spec, rule = bundle.manifest.input, bundle.manifest.decision.rule
-    slack_ns = int((spec.window_s + rule.m * spec.stride / spec.rate_hz) * NS)
-    intervals = _intervals(t_ns, labels) if labels is not None else []
-    firsts = [next((t - start for t in opened if start <= t <= end + slack_ns), None) for start, end in intervals]
-    inside = [any(start <= t <= end + slack_ns for start, end in intervals) for t in opened]
-    delays = [delay for delay in firsts if delay is not None]
+    pipeline, spec = _pipeline(bundle, graph_format), bundle.manifest.input
+    decided = list(_decisions(pipeline, values, t_ns))
+    alarmed = np.array([row for row, decision in decided if decision.anomaly], np.int64)
+    faults = _faults(labels) if labels is not None else []
+    slack = spec.window + bundle.manifest.decision.rule.m * spec.stride
+    events = _events(decided)
+    false = sum(not any(start < stop + slack and end >= begin for begin, stop in faults) for start, end in events)
+    firsts = [_first(alarmed, begin, stop) for begin, stop in faults]
+    delays = [t_ns[row] - t_ns[begin] for row, (begin, _) in zip(firsts, faults, strict=True) if row is not None]
+    steps = np.diff(t_ns)
     return Backtest(
-        hours=float(t_ns[-1] - t_ns[0]) / NS_PER_HOUR,
+        hours=float(steps[(steps > 0) & (steps <= spec.max_gap_s * NS)].sum()) / NS_PER_HOUR,
         windows=pipeline.counts.windows,
         scored=pipeline.counts.scored,
-        unknown=sum(decision.anomaly is None for decision in decisions),
-        events=len(opened),
-        false_alarms=inside.count(False),
-        faults=len(intervals),
+        unknown=sum(decision.anomaly is None for _, decision in decided),
+        events=len(events),
+        false_alarms=false,
+        faults=len(faults),
         detected=len(delays),
         median_delay_s=float(np.median(delays)) / NS if delays else None,
-        **_points(decisions, t_ns, labels),
+        **_points(decided, labels),
     )
+
+
+Decided = list[tuple[int, Decision]]
+"""Decisions, each with the row of the recording that it was made at."""
 
 
 def _pipeline(bundle: Bundle, graph_format: str) -> Pipeline:
@@ -105,18 +111,43 @@ def _pipeline(bundle: Bundle, graph_format: str) -> Pipeline:
     return bundle_pipeline(bundle, graph, scorer, new_id=lambda: f"event-{next(numbers)}")
 
 
-def _intervals(t_ns: Times, labels: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last time of every labelled run of rows."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], labels, [False]]).astype(np.int8)))
-    return [(int(t_ns[start]), int(t_ns[end - 1])) for start, end in edges.reshape(-1, 2)]
+def _decisions(pipeline: Pipeline, values: Floats, t_ns: Times) -> Iterator[tuple[int, Decision]]:
+    """Feed the recording and give each decision with its row."""
+    for part in recordings(t_ns):
+        times = t_ns[part]
+        for block in blocks(values[part], times):
+            for decision in pipeline.feed(block):
+                yield part.start + min(int(np.searchsorted(times, decision.t_ns)), len(times) - 1), decision
 
 
-def _points(decisions: list[Decision], t_ns: Times, labels: NDArray[np.bool_] | None) -> dict[str, float]:
+def _events(decided: Decided) -> list[tuple[int, int]]:
+    """First and last alarmed row of every anomaly, the last one perhaps still open."""
+    events: list[tuple[int, int]] = []
+    for row, decision in decided:
+        if any(t.kind is EventKind.ANOMALY and t.life is Life.OPEN for t in decision.transitions):
+            events.append((row, row))
+        elif decision.anomaly and events:
+            events[-1] = (events[-1][0], row)
+    return events
+
+
+def _faults(labels: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First row of every labelled run, and the row after its last."""
+    edges = np.flatnonzero(np.diff(labels.astype(np.int8), prepend=0, append=0))
+    return [(int(begin), int(stop)) for begin, stop in edges.reshape(-1, 2)]
+
+
+def _first(alarmed: NDArray[np.int64], begin: int, stop: int) -> int | None:
+    inside = alarmed[(alarmed >= begin) & (alarmed < stop)]
+    return int(inside[0]) if len(inside) else None
+
+
+def _points(decided: Decided, labels: NDArray[np.bool_] | None) -> dict[str, float]:
     if labels is None:
         return {}
-    known = [decision for decision in decisions if decision.anomaly is not None]
-    alarm = np.array([decision.anomaly for decision in known], bool)
-    faulty = labels[np.clip(np.searchsorted(t_ns, [decision.t_ns for decision in known]), 0, len(labels) - 1)]
+    known = [(row, decision.anomaly) for row, decision in decided if decision.anomaly is not None]
+    faulty = labels[[row for row, _ in known]]
+    alarm = np.array([anomaly for _, anomaly in known], bool)
     hits, misses, false = (alarm & faulty).sum(), (~alarm & faulty).sum(), (alarm & ~faulty).sum()
     return {
         "f1": float(2 * hits / max(2 * hits + misses + false, 1)),

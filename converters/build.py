@@ -28,7 +28,7 @@ from converters.conversion import FORMATS, convert
 from converters.judging import Graph, Judge
 from converters.pack import pack
 from converters.refusal import Refused
-from converters.replay import Stretch, labels_of, stretches
+from converters.replay import Stretch, faulty_stretches
 from converters.runtimes import find_tflite_python, scorer
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.calibration import Calibration, Grade
@@ -208,7 +208,6 @@ def _labelled_alarms(run: Run, alarms: gating.Alarms) -> Floats | None:
     """Labelled faulty windows that a graph alarms on; None where there are none."""
     if run.faulty is None:
         return None
-    values, t_ns, labels = run.faulty
-    found = [s.windows[labels_of(s, t_ns, labels)[0]] for s in stretches(run.input.rule(), values, t_ns)]
+    found = [stretch.windows[faulty] for stretch, faulty in faulty_stretches(run.input.rule(), *run.faulty)]
     faulty = np.concatenate(found) if found else np.empty((0, 1, 1), np.float32)
     return faulty[alarms(faulty)] if len(faulty) else None

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.refusal import Refused
-from converters.replay import labels_of, stretches
+from converters.replay import faulty_stretches, stretches
 from edge_agent.contract.faults import FaultKind, inject
 from edge_agent.contract.records import NS, Doubles, Floats
 from training.artifacts import Run
@@ -184,10 +184,8 @@ def _labelled(run: Run) -> list[Floats]:
     """Labelled faulty windows, or sequences that end in a labelled row; empty where there are none."""
     if run.faulty is None:
         return []
-    values, t_ns, labels = run.faulty
     rows, chosen = sequence_rows(run), []
-    for stretch in stretches(run.input.rule(), values, t_ns):
-        faulty, _ = labels_of(stretch, t_ns, labels)
+    for stretch, faulty in faulty_stretches(run.input.rule(), *run.faulty):
         if run.input.streaming:
             chosen += [
                 stretch.windows[end - rows + 1 : end + 1, 0] for end in np.flatnonzero(faulty) if end >= rows - 1

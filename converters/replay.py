@@ -6,6 +6,7 @@ means on the workstation what it means on the device.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,15 +60,19 @@ def stretches(rule: WindowRule, values: Floats, t_ns: Times) -> list[Stretch]:
     return [*found, _joined(batches)] if batches else found
 
 
-def labels_of(stretch: Stretch, t_ns: Times, labels: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which windows end in a labelled row, and which hold none at all.
+def recordings(t_ns: Times) -> list[slice]:
+    """Cut where time does not rise: several recordings may follow one another, in any order."""
+    cuts = [0, *(np.flatnonzero(np.diff(t_ns) <= 0) + 1).tolist(), len(t_ns)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(cuts) if stop > start]
 
-    Returns:
-        bool [k] faulty (the last row is labelled), bool [k] clean (no row is labelled).
-    """
-    before = np.concatenate([[0], np.cumsum(labels)])
-    first, last = np.searchsorted(t_ns, stretch.start_ns), np.searchsorted(t_ns, stretch.t_ns)
-    return labels[last], before[last + 1] == before[first]
+
+def faulty_stretches(
+    rule: WindowRule, values: Floats, t_ns: Times, labels: NDArray[np.bool_]
+) -> Iterator[tuple[Stretch, NDArray[np.bool_]]]:
+    """Stretches of a labelled recording, with bool [k]: which windows end in a labelled row."""
+    for part in recordings(t_ns):
+        for stretch in stretches(rule, values[part], t_ns[part]):
+            yield stretch, labels[part][np.searchsorted(t_ns[part], stretch.t_ns)]
 
 
 def _joined(batches: list[WindowBatch]) -> Stretch:

@@ -14,7 +14,7 @@ from converters.cases import Cases
 from converters.golden import FLOAT_TOLERANCE, golden_arrays, golden_index, tolerances
 from converters.pack import pack, write
 from converters.refusal import Refused
-from converters.replay import labels_of, stretches
+from converters.replay import faulty_stretches, recordings, stretches
 from converters.runtimes import Measured, find_tflite_python
 from converters.tf_child import reason_of
 from edge_agent.contract.bundle import Bundle
@@ -95,13 +95,16 @@ def test_a_gap_parts_the_windows_into_stretches() -> None:
     np.testing.assert_array_equal(found[1].windows[0], values[20:24])
 
 
-def test_a_window_is_faulty_by_its_last_row_and_clean_without_any() -> None:
-    t_ns = np.arange(12, dtype=np.int64) * NS
-    values = np.random.default_rng(0).uniform(1, 9, (12, 2)).astype(np.float32)
-    labels = np.isin(np.arange(12), [6, 7])
-    faulty, clean = labels_of(stretches(INPUT.rule(), values, t_ns)[0], t_ns, labels)
-    assert (np.flatnonzero(faulty) + 3).tolist() == [6, 7]
-    assert (np.flatnonzero(clean) + 3).tolist() == [3, 4, 5, 11]
+def test_a_window_is_faulty_by_its_last_row_in_whatever_order_recordings_follow() -> None:
+    values = np.random.default_rng(0).uniform(1, 9, (24, 2)).astype(np.float32)
+    t_ns = np.concatenate([100 + np.arange(12), np.arange(12)]).astype(np.int64) * NS
+    labels = np.isin(np.arange(24), [6, 7, 20])
+    found = list(faulty_stretches(INPUT.rule(), values, t_ns, labels))
+    assert [(np.flatnonzero(faulty) + 3).tolist() for _, faulty in found] == [[6, 7], [8]]
+
+
+def test_time_that_does_not_rise_begins_a_new_recording() -> None:
+    assert recordings(np.array([5, 6, 6, 1, 2], np.int64)) == [slice(0, 2), slice(2, 3), slice(3, 5)]
 
 
 def test_an_operator_that_tflite_does_not_have_is_named() -> None:
