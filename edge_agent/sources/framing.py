@@ -81,23 +81,24 @@ class LineFraming:
             self._skipping = True
 
     def _decode(self, lines: list[bytes]) -> list[Rows]:
-        lines = [line for line in lines if line.strip() and not line.startswith(b"#")]
-        if not lines:
-            return []
+        return joined(self._halve([line for line in lines if line.strip() and not line.startswith(b"#")]))
+
+    def _halve(self, lines: list[bytes]) -> list[Rows]:
+        """Decode as many lines at once as can be: halves them until a header or malformed line stands alone."""
+        if len(lines) <= 1:
+            return self._one(lines[0]) if lines else []
         try:
             return [self._rows(lines)]
         except FrameError:
-            return self._one_by_one(lines)
+            middle = len(lines) // 2
+            return self._halve(lines[:middle]) + self._halve(lines[middle:])
 
-    def _one_by_one(self, lines: list[bytes]) -> list[Rows]:
-        rows: list[Rows] = []
-        for line in lines:
-            try:
-                if not self._learnt(line):
-                    rows.append(self._rows([line]))
-            except FrameError as error:
-                self._drop(line, str(error))
-        return joined(rows)
+    def _one(self, line: bytes) -> list[Rows]:
+        try:
+            return [] if self._learnt(line) else [self._rows([line])]
+        except FrameError as error:
+            self._drop(line, str(error))
+            return []
 
     def _learnt(self, line: bytes) -> bool:
         """Take a header; one in mid-stream means that the sensor has started anew."""

@@ -1,7 +1,7 @@
 """Lines of text to readings and back: CSV, key=value, JSON. Pure; `framing` finds the lines.
 
 A decoder takes whole lines and is all or nothing: it gives a row for every line, or raises FrameError and has learnt
-nothing. `framing` then asks again line by line. A channel that is not in a line, an empty field and `NA`, `null` or
+nothing. `framing` then asks again for each half. A channel that is not in a line, an empty field and `NA`, `null` or
 `nan` are missing values (NaN). `inf` and numbers too large for float32 stay infinite: windows treat them as missing.
 """
 
@@ -94,6 +94,8 @@ class CsvDecoder:
             raise FrameError(f"expected {self._columns.width} fields, got {lines[0][:80]!r}")
         fields = self._fields(lines, delimiter)
         width, settings = self._columns.width, self._settings
+        if len(lines) > 1 and all(where is None for where in self._columns.channels):
+            raise FrameError(f"{self._columns.complaint}: a better header may be among the lines")
         if settings.time_column and self._columns.time is None:
             raise FrameError(self._columns.complaint)
         values = np.full((len(lines), len(self._channels)), np.nan, dtype=np.float32)
