@@ -37,6 +37,9 @@ CLAMP: Final = 1e6
 """Largest |z|, in training spreads: keeps a reading of 1e20 finite through squares and sums, and is the range up to
 which a growing fault must raise the distance. The score graphs clamp their input at the same height."""
 
+BLOCK_WINDOWS: Final = 256
+"""Windows whose features are taken at once: bounds the memory, to 1 MB at T = 64 and 8 channels."""
+
 
 def window_features(windows: Floats, centre: Doubles, spread: Doubles) -> Doubles:
     """Return the features of each window.
@@ -64,8 +67,10 @@ def window_features(windows: Floats, centre: Doubles, spread: Doubles) -> Double
             f"{list(centre.shape)} and {list(spread.shape)}"
         )
     k, rows, channels = windows.shape
-    if not k:
-        return np.zeros((0, len(FEATURES) * channels))
+    if not 0 < k <= BLOCK_WINDOWS:
+        blocks = [windows[i : i + BLOCK_WINDOWS] for i in range(0, k, BLOCK_WINDOWS)]
+        nothing = np.zeros((0, len(FEATURES) * channels))
+        return np.concatenate([nothing, *(window_features(block, centre, spread) for block in blocks)])
     series, step = _series(windows)
     z = _normalised(series, centre, spread)
     features = np.zeros((len(FEATURES), channels, k))

@@ -159,9 +159,10 @@ class BayesianGaussian:
 
     Normal-inverse-Wishart posterior with kappa_n = n, nu_n = n - 1 + m and Psi_n = n * (the shrunk covariance). The
     predictive is Student-t with nu = nu_n - d + 1 = n - d + m degrees of freedom, hence
-    d2 * nu / ((n + 1) d) ~ F(d, nu). m = 0, without shrinkage, is Jeffreys' prior, and exact. Otherwise m counts the directions in which the
-    shrinkage target and not the samples decided, so that n - nu = d - m is the effective number of parameters of a
-    ridge (Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd ed., eq. 3.50), at least 1.
+    d2 * nu / ((n + 1) d) ~ F(d, nu). m = 0, without shrinkage, is Jeffreys' prior, and exact. Otherwise m counts the
+    directions in which the shrinkage target and not the samples decided, so that n - nu = d - m is the effective number
+    of parameters of a ridge (Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd ed., eq.
+    3.50), at least 1.
     """
 
     dimensions: int

@@ -28,6 +28,10 @@ GROSS_P: Final = 1e-6
 """Predictive probability of a normal window beyond the default upper limit: at one independent window a second, about
 one false alarm in eleven days."""
 
+SUSPICIOUS_SHARE: Final = 0.5
+"""Quantile of the distances of the learned windows that is the default lower limit. New windows lie farther off than
+those learned from, so at least half of the normal ones are scored until the converter has fitted the limit."""
+
 CONSTANT_SPREAD: Final = 0.01
 """Spread given to a channel that was constant throughout, as a share of its value (at 0: in its unit): nobody knows
 how far it may move, and a hundredth is already more than it ever did."""
@@ -99,8 +103,8 @@ class Prefilter:
 
         Args:
             windows: float32 [k, T, C] in raw units, finite.
-            effective_windows: how many independent windows they are worth; None: as many as they have rows of their
-                own, divided by T (`independent_windows`), which counts a row that several windows share once.
+            effective_windows: how many independent windows they are worth, at most k; None: as many as they have rows
+                of their own, divided by T (`independent_windows`), which counts a row that several windows share once.
             names: of the channels; None: "channel 1" and so on.
 
         Raises:
@@ -108,8 +112,8 @@ class Prefilter:
         """
         if windows.ndim != WINDOW_AXES or not windows.size:
             raise ValueError(f"expected windows [k, T, C], none of them 0, got {list(windows.shape)}")
-        n = independent_windows(windows) if effective_windows is None else effective_windows
-        if not MIN_SAMPLES <= n <= len(windows):
+        n = independent_windows(windows) if effective_windows is None else min(effective_windows, len(windows))
+        if not n >= MIN_SAMPLES:
             raise ValueError(
                 f"a prefilter needs at least {MIN_SAMPLES} independent windows, got {len(windows)} worth {n:.3g}: "
                 "collect more normal data"
@@ -120,8 +124,7 @@ class Prefilter:
         features = window_features(windows, centre, spread)
         gaussian = Gaussian.fit(features, samples=n, scale_floor=FEATURE_SCALE_FLOOR)
         seen = gaussian.distances(features)
-        # In-sample distances are smaller than those of new windows: at least half of these will still be scored.
-        lower = float(np.median(seen))
+        lower = float(np.quantile(seen, SUSPICIOUS_SHARE))
         upper = max(gaussian.predictive().limit(GROSS_P), float(np.max(seen)))
         if names is None:
             names = tuple(f"channel {i + 1}" for i in range(windows.shape[2]))
@@ -246,27 +249,26 @@ class Prefilter:
 def independent_windows(windows: Floats) -> float:
     """Return how many independent windows these [k, T, C] are worth: the rows that they have of their own, over T.
 
-    A window is taken to begin as many rows after the one before as their shared readings say. A stretch of constant
-    readings looks like more overlap than there is, so the answer is rather too small than too large.
+    A window is taken to begin as many rows after the one before as their shared readings say; the same window again
+    adds nothing. A stretch of constant readings looks like more overlap than there is, so the answer is rather too
+    small than too large.
     """
     rows: int = windows.shape[1]
     begins_as_row = (windows[:-1] == windows[1:, :1]).all(axis=2)
-    begins_as_row[:, 0] = False
-    step = np.where(begins_as_row.any(axis=1), begins_as_row.argmax(axis=1), rows)
     own_rows = rows
-    for i, shift in enumerate(step.tolist()):
-        shared = np.array_equal(windows[i, shift:], windows[i + 1, : rows - shift])
-        own_rows += shift if shared else rows
+    for window, following, candidates in zip(windows[:-1], windows[1:], begins_as_row, strict=True):
+        shifts = np.flatnonzero(candidates).tolist()
+        own_rows += next((i for i in shifts if np.array_equal(window[i:], following[: rows - i])), rows)
     return own_rows / rows
 
 
 def _location(windows: Floats) -> tuple[Doubles, Doubles]:
     """Return centre and spread [C] over all readings of the windows."""
-    readings = windows.reshape(-1, windows.shape[2]).astype(np.float64)
-    centre = readings.mean(axis=0)
-    spread = readings.std(axis=0)
+    centre = windows.mean(axis=(0, 1), dtype=np.float64)
+    squares = sum((np.square(window - centre).sum(axis=0) for window in windows), np.zeros_like(centre))
+    spread = np.sqrt(squares / (len(windows) * windows.shape[1]))
     resolution = np.finfo(np.float32).eps * np.abs(centre)
-    constant = np.ptp(readings, axis=0) == 0.0
+    constant = windows.min(axis=(0, 1)) == windows.max(axis=(0, 1))
     usual = np.where(centre == 0.0, 1.0, np.abs(centre))
     return centre, np.where(constant, CONSTANT_SPREAD * usual, np.maximum(spread, resolution))
 

@@ -113,7 +113,7 @@ def measured_rate_hz(t_ns: Times, max_gap_s: float) -> float:
     if not len(steps):
         raise ValueError(f"expected at least 2 readings in rising order of time, got {len(t_ns)} readings")
     steps = _between_gaps(steps, max_gap_s * NS)
-    median, mean = float(np.median(steps)), float(steps.mean())
+    median, mean = float(np.quantile(steps, 0.5)), float(steps.mean())
     near = np.count_nonzero(np.abs(steps - median) <= NEAR * median)
     typical = 2 * near >= len(steps) and mean / 2 <= median <= mean * (1 + TOLERANCE)
     return NS / (median if typical else mean)

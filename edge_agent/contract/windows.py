@@ -202,7 +202,7 @@ class Windower:
             if usable[begin]:
                 self._with_windows(out, self._tail.append(filled[begin:end], t_ns[begin:end]))
         self._in_fault = bool(fault[-1])
-        self._held = self._nothing if fault[-1] else filled[-1]
+        self._held = filled[-1]
         self._plain = bool(usable[-1]) and not self._channels.any_missing
         return out
 

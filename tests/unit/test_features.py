@@ -40,6 +40,14 @@ def test_the_features_are_what_the_text_defines_for_any_overlap(T: int, C: int, 
     assert np.allclose(window_features(windows.copy(), centre, spread), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_views_that_are_no_windows_of_one_series_are_read_as_they_are() -> None:
+    flat = np.random.default_rng(0).standard_normal(64).astype(np.float32)
+    odd = np.lib.stride_tricks.as_strided(flat, (10, 6, 1), (3 * 4, 2 * 4, 4))
+    assert np.allclose(window_features(odd, np.zeros(1), np.ones(1)), plain(odd, np.zeros(1), np.ones(1)))
+    backwards = odd[::-1, ::-1]
+    assert np.allclose(window_features(backwards, np.zeros(1), np.ones(1)), plain(backwards, np.zeros(1), np.ones(1)))
+
+
 def test_one_row_has_no_spread_slope_or_roughness() -> None:
     assert window_features(np.array([[[3.0]]], np.float32), np.ones(1), np.full(1, 2.0)).tolist() == [[1, 0, 1, 0, 0]]
 

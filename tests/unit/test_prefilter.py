@@ -140,6 +140,15 @@ def test_windows_that_share_rows_count_as_the_rows_they_have() -> None:
     assert independent_windows(windows(160)[np.r_[0:50, 100:145]]) == pytest.approx(7.0, abs=1.0)
 
 
+def test_a_signal_that_stands_still_at_times_is_not_taken_for_more_windows() -> None:
+    coarse = np.round(windows(160, step=3)[:, :, :1] / 2)
+    assert independent_windows(coarse) <= 10.0
+
+
+def test_the_same_window_again_adds_nothing() -> None:
+    assert independent_windows(np.repeat(windows(160, step=16), 3, axis=0)) == 10.0
+
+
 def test_a_few_dozen_windows_are_enough_to_learn_and_it_says_that_they_are_few() -> None:
     few = Prefilter.fit(windows(48 * 4 + 12, step=4, seed=3), names=NAMES)
     d2 = few.distances(windows(seed=1))

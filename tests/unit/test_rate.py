@@ -53,6 +53,10 @@ def bursts_with_readings_missing(rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([[0.001] * (n - 1) + [1.2 * n] for n in rng.integers(1, 8, 4_000)])
 
 
+def some_readings_sent_twice(rng: np.random.Generator) -> np.ndarray:
+    return np.concatenate([[0.001, 0.999] if twice else [1.0] for twice in rng.random(16_000) < 0.25])
+
+
 def nightly_gaps(rng: np.random.Generator) -> np.ndarray:
     return np.tile([1.0] * 500 + [40_000.0], 40)
 
@@ -65,6 +69,7 @@ ORDINARY = [
     bursts_of_ten,
     bursts_of_any_size,
     bursts_with_readings_missing,
+    some_readings_sent_twice,
     nightly_gaps,
 ]
 
@@ -104,7 +109,7 @@ def test_time_running_back_says_nothing_about_the_rate() -> None:
 
 @pytest.mark.parametrize(
     ("steps", "expected"),
-    [(f, 1.0) for f in ORDINARY if f not in {bursts_with_readings_missing, one_second_clock}],
+    [(f, 1.0) for f in ORDINARY if f not in {bursts_with_readings_missing, one_second_clock, some_readings_sent_twice}],
     ids=lambda v: getattr(v, "__name__", None),
 )
 def test_the_measured_rate_is_the_true_one(steps: Steps, expected: float) -> None:
