@@ -57,6 +57,9 @@ device: setup ## fresh device environments: size, imports, golden bundle on both
 	$(BIN)/python -m pytest tests/device --timeout 900 -s
 
 e2e: setup ## aarch64 and a booted systemd; root on Debian, some minutes
+	@test "$$(id -u)" = 0 || { echo "make e2e needs root: it builds and boots root folders" >&2; exit 1; }
+	@for command in mmdebstrap systemd-nspawn; do command -v $$command >/dev/null || \
+		{ echo "make e2e needs: apt-get install mmdebstrap systemd-container" >&2; exit 1; }; done
 	$(BIN)/python -m pytest tests/system --timeout 1800 -s
 
 wheel: setup ## build the device's wheel in dist/, for systemd/install.sh
