@@ -1,4 +1,4 @@
-"""The bundles that are measured: trained and converted on the simulated machine by the commands an engineer types, once."""
+"""The bundles that are measured: trained and converted on simulated machines by the commands of an engineer, once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def pump_bundle(detector: str) -> Path:
 
 def fast_bundle() -> Path:
     """A convolutional autoencoder of three axes of vibration at 10 kHz."""
-    return _bundle("vibration", "conv_autoencoder", vibration(30_000), ["x", "y", "z"], FAST_HZ, FAST_WINDOW, FAST_STRIDE)
+    return _bundle(
+        "vibration", "conv_autoencoder", vibration(30_000), ["x", "y", "z"], FAST_HZ, FAST_WINDOW, FAST_STRIDE
+    )
 
 
 def vibration(rows: int) -> Block:
@@ -59,7 +61,9 @@ def vibration(rows: int) -> Block:
     return Block(values=values.astype(np.float32), t_ns=start_ns + np.rint(t_s * NS).astype(np.int64))
 
 
-def _bundle(name: str, detector: str, normal: Block, channels: list[str], rate_hz: float, rows: int, stride: int) -> Path:
+def _bundle(  # noqa: PLR0917 - a row of figures
+    name: str, detector: str, normal: Block, channels: list[str], rate_hz: float, rows: int, stride: int
+) -> Path:
     bundle = OUT / f"{name}.bundle"
     if bundle.exists():
         return bundle

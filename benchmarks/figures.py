@@ -25,7 +25,7 @@ class Figure(NamedTuple):
 
 
 def medians(tasks: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Return the median time of each task in microseconds, measured in turns, so that a busy machine slows all alike."""
+    """Return the median microseconds of each task, measured in turns: a busy machine slows all alike."""
     times: dict[str, list[int]] = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
@@ -38,7 +38,11 @@ def medians(tasks: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dic
 def show(figures: list[Figure]) -> None:
     """Print the table."""
     for figure in figures:
-        limit = "" if figure.limit is None else f"   limit {figure.limit:g}{'' if figure.value <= figure.limit else '   MISSED'}"
+        limit = (
+            ""
+            if figure.limit is None
+            else f"   limit {figure.limit:g}{'' if figure.value <= figure.limit else '   MISSED'}"
+        )
         print(f"{figure.what:86} {figure.value:9.3f} {figure.unit}{limit}", flush=True)
 
 
@@ -51,4 +55,6 @@ def main(measure: Callable[[], list[Figure]], about: str | None) -> None:
     show(figures)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps([figure._asdict() for figure in figures], indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(
+            json.dumps([figure._asdict() for figure in figures], indent=2) + "\n", encoding="utf-8"
+        )

@@ -1,14 +1,15 @@
 """What the whole path costs a window, against the bare `invoke()` of the same graph: `python -m benchmarks.path`.
 
-Bare means `invoke()` alone on an interpreter whose input is already set. The path is all the agent does between readings and
-decision: windower, prefilter, set, invoke, get, decision. Both are measured in turns in one run. The limit of the design is
-1.3 x the bare invoke and 30 us, in blocks of 64 readings; single readings are shown beside it.
+Bare means `invoke()` alone on an interpreter whose input is already set. The path is all the agent does between
+readings and decision: windower, prefilter, set, invoke, get, decision. Both are measured in turns in one run. The
+limit of the design is 1.3 x the bare invoke and 30 us, in blocks of 64 readings; single readings are shown beside it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -32,14 +33,22 @@ def pipeline_of(bundle: Bundle, spec: GraphSpec, mode: Mode) -> Pipeline:
     """The path as the device runs it, with the graph of one format."""
     ids = itertools.count()
     scorer = TFLiteScorer(bundle.graph(spec.format), spec)
-    return bundle_pipeline(bundle, spec, scorer, new_id=lambda: f"event-{next(ids)}", prefilter=PrefilterSettings(mode=mode))
+    return bundle_pipeline(
+        bundle, spec, scorer, new_id=lambda: f"event-{next(ids)}", prefilter=PrefilterSettings(mode=mode)
+    )
+
+
+def feeding(pipeline: Pipeline, following: Callable[[], Block]) -> Callable[[], object]:
+    """What is timed: the next block through the pipeline."""
+    return lambda: pipeline.feed(following())
 
 
 class Stream:
     """A pump without end, in blocks of one size."""
 
     def __init__(self, size: int) -> None:
-        self._pump, self._size, self._ahead = Pump(seed=5), size, iter(())
+        self._pump, self._size = Pump(seed=5), size
+        self._ahead: Iterator[Block] = iter(())
 
     def next(self) -> Block:
         """Return the next block; readings are made ahead, so that making them is not measured."""
@@ -71,8 +80,8 @@ def path_figures(detector: str) -> list[Figure]:
         taken = medians(
             {
                 "bare": bare.invoke,
-                "block": lambda pipe=block, stream=blocks: pipe.feed(stream.next()),
-                "single": lambda pipe=single, stream=rows: pipe.feed(stream.next()),
+                "block": feeding(block, blocks.next),
+                "single": feeding(single, rows.next),
             }
         )
         name, a_window = f"{detector} {spec.format}", taken["block"] / BLOCK
@@ -86,7 +95,11 @@ def path_figures(detector: str) -> list[Figure]:
 
 def format_figures(figures: list[Figure]) -> list[Figure]:
     """Compare int8 with float32 of the same detector."""
-    bare = {figure.what.removesuffix(": bare invoke()"): figure.value for figure in figures if figure.what.endswith("bare invoke()")}
+    bare = {
+        figure.what.removesuffix(": bare invoke()"): figure.value
+        for figure in figures
+        if figure.what.endswith("bare invoke()")
+    }
     return [
         Figure(f"{name}: bare invoke, int8 / float32", bare[f"{name} int8"] / bare[f"{name} float32"], "x")
         for name in DETECTORS
@@ -105,7 +118,11 @@ def saving_figures() -> list[Figure]:
     )
     return [
         Figure("lstm_autoencoder: share of normal windows that gating spares", gated.counts.skipped_share, "of 1"),
-        Figure("lstm_autoencoder: time of the gated path / of the path that scores all", taken["gate"] / taken["watch"], "x"),
+        Figure(
+            "lstm_autoencoder: time of the gated path / of the path that scores all",
+            taken["gate"] / taken["watch"],
+            "x",
+        ),
     ]
 
 
@@ -116,8 +133,13 @@ def fast_figures() -> list[Figure]:
     for spec in bundle.manifest.graphs:
         pipeline = pipeline_of(bundle, spec, Mode.WATCH)
         many = vibration(400 * 200)
-        blocks = iter([dataclasses.replace(many, values=many.values[i : i + 400], t_ns=many.t_ns[i : i + 400]) for i in range(0, len(many), 400)])
-        taken = medians({"feed": lambda pipe=pipeline, ahead=blocks: pipe.feed(next(ahead))}, rounds=190)
+        blocks = iter(
+            [
+                dataclasses.replace(many, values=many.values[i : i + 400], t_ns=many.t_ns[i : i + 400])
+                for i in range(0, len(many), 400)
+            ]
+        )
+        taken = medians({"feed": feeding(pipeline, blocks.__next__)}, rounds=190)
         what = f"10 kHz x 3, T = {FAST_WINDOW}, stride {FAST_STRIDE}, {spec.format}: pipeline"
         figures.append(Figure(what, taken["feed"] / 400 * FAST_HZ / 1e4, "% of a core", 5.0))
     return figures

@@ -14,6 +14,7 @@ from edge_agent.contract.prefilter import Prefilter
 from edge_agent.contract.records import NS, Block, Channel, WindowBatch
 from edge_agent.contract.windows import Windower, WindowRule
 
+
 def readings(rows: int, channels: int) -> np.ndarray:
     """Return plausible readings, float32 [rows, channels]."""
     rng = np.random.default_rng(0)

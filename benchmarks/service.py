@@ -1,5 +1,6 @@
-"""What the running agent costs: import, start-up until READY, memory, time from decision to commit, and 10 kHz x 3 channels
-through a pseudo-terminal: `python -m benchmarks.service`.
+"""What the running agent costs: `python -m benchmarks.service`.
+
+Import, start-up until READY, memory, time from decision to commit, and 10 kHz x 3 channels through a pseudo-terminal.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ FAST_SECONDS = 10
 
 def import_figure() -> Figure:
     """Measure the import of everything the agent runs, in fresh processes."""
-    words = [sys.executable, "-c", "import time; a = time.perf_counter(); import edge_agent.agent; print(time.perf_counter() - a)"]
+    words = [
+        sys.executable,
+        "-c",
+        "import time; a = time.perf_counter(); import edge_agent.agent; print(time.perf_counter() - a)",
+    ]
     taken = [float(subprocess.run(words, capture_output=True, text=True, check=True).stdout) for _ in range(STARTS)]
     return Figure("import edge_agent.agent", float(np.median(taken)), "s")
 
@@ -129,7 +134,11 @@ def fast_figures() -> list[Figure]:
     master, slave = pty.openpty()
     tty.setraw(slave)
     block = vibration(int(FAST_HZ) * FAST_SECONDS)
-    with running_agent(fast_bundle(), os.ttyname(slave), 'format = "binary"\ntime_column = "time"') as (_, before, config):
+    with running_agent(fast_bundle(), os.ttyname(slave), 'format = "binary"\ntime_column = "time"') as (
+        _,
+        before,
+        config,
+    ):
         used_s = _cpu_s(before)
         time.sleep(0.3)
         begin = time.monotonic()

@@ -24,10 +24,7 @@ def main(folder: Path) -> None:
     text = (folder / "runtime_face.json").read_bytes()
     face = strict_json.read(GraphFace, strict_json.parse(text, place="runtime_face.json", max_bytes=len(text)), "face")
     inputs = np.load(folder / "runtime_inputs.npy", allow_pickle=False)
-    scorers = [
-        TFLiteScorer(model, face, runtime="tflite", delegate=delegate)  # type: ignore[arg-type]
-        for delegate in ("auto", "none")
-    ]
+    scorers = [TFLiteScorer(model, face, runtime="tflite", delegate=delegate) for delegate in ("auto", "none")]
     scores, plain_scores = (_scores(scorer, inputs) for scorer in scorers)
     np.savez(folder / "runtime_scores.npz", scores=scores, plain_scores=plain_scores)
     sys.stdout.write(str(scorers[0].describe()["runtime_version"]))

@@ -145,7 +145,7 @@ def find_tflite_python(given: Path | None) -> Path | None:
 
 def scorer(model: bytes, face: GraphFace, *, delegate: str = "auto", runtime: str = "litert") -> TFLiteScorer:
     """The device's scorer for a graph that is not in a bundle yet."""
-    return TFLiteScorer(model, face, runtime=runtime, delegate=delegate)  # type: ignore[arg-type]
+    return TFLiteScorer(model, face, runtime=runtime, delegate=delegate)
 
 
 def median_us(model: bytes, face: GraphFace, window: Floats) -> float:

@@ -1,8 +1,9 @@
 """The agent: the only place where parts meet.
 
 Order at start: the outbox (an alert may be made from here on) -> the streams, each loading its own model in its own
-thread -> the link to the broker -> READY to systemd. Nothing here needs a broker, a port, a camera or a model to start: what
-is missing is said in states and `health`, and heals by itself. Only settings that cannot be used end it (exit 78).
+thread -> the link to the broker -> READY to systemd. Nothing here needs a broker, a port, a camera or a model to
+start: what is missing is said in states and `health`, and heals by itself. Only settings that cannot be used end it
+(exit 78).
 
 The main thread then turns once a second: it restarts what died, feeds the watchdog from progress, and publishes health.
 On SIGTERM the sources are closed, what was read is decided, alerts are committed and sent while the broker takes them.
@@ -85,9 +86,7 @@ class Agent:
             clock_state=lambda: self._measured.clock,
         )
         self.evidence = Evidence(self._state / "evidence", settings.evidence)
-        self.link = Link(
-            settings.mqtt, self.topics, self.outbox, clock=self._clock, birth=self.info
-        )
+        self.link = Link(settings.mqtt, self.topics, self.outbox, clock=self._clock, birth=self.info)
         self.streams = {name: self._make_stream(name) for name in settings.streams}
         self._health_ns = 0
         self._states: tuple[str, ...] = ()

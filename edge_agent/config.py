@@ -1,7 +1,8 @@
 """The settings file: TOML in, frozen settings out, every problem at once.
 
-Each part owns its settings (a frozen dataclass that checks its own values); this module only reads the file, refuses what no
-part knows, with the nearest known name, and puts the pieces together. Nothing here touches hardware: `edge-agent check` does.
+Each part owns its settings (a frozen dataclass that checks its own values); this module only reads the file, refuses
+what no part knows, with the nearest known name, and puts the pieces together. Nothing here touches hardware:
+`edge-agent check` does.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class StreamSettings:
 
     def __post_init__(self) -> None:
         """Refuse a silence that is always or never."""
-        if self.no_data_s is not None and not 0 < self.no_data_s <= 7 * 86400:  # noqa: PLR2004 - a week
+        if self.no_data_s is not None and not 0 < self.no_data_s <= 7 * 86400:
             raise ValueError(f"no_data_s must be above 0 and at most a week (604800), got {self.no_data_s}")
 
 
@@ -75,7 +76,9 @@ class Settings:
         for name in self.streams:
             check_stream(name)
         if not 1 <= len(self.streams) <= MAX_STREAMS:
-            raise ValueError(f"1 to {MAX_STREAMS} streams are supported, got {len(self.streams)}: add a [streams.NAME] table")
+            raise ValueError(
+                f"1 to {MAX_STREAMS} streams are supported, got {len(self.streams)}: add a [streams.NAME] table"
+            )
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise ValueError(f"log_level must be debug, info, warning or error, got {self.log_level!r}")
 
@@ -156,13 +159,15 @@ def _build(cls: type, table: dict[str, Any], place: str, problems: list[Problem]
         return None
 
 
-def _value(kind: Any, value: Any, place: str, problems: list[Problem]) -> Any:
+def _value(kind: Any, value: Any, place: str, problems: list[Problem]) -> Any:  # noqa: PLR0911 - one for each kind of type
     """Convert one value to the type of its field, noting a problem where it has another."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is SourceSettings:
         return _source(value, place, problems)
     if origin is typing.Literal:
-        return value if value in arguments else _wrong(f"one of {', '.join(map(str, arguments))}", value, place, problems)
+        return (
+            value if value in arguments else _wrong(f"one of {', '.join(map(str, arguments))}", value, place, problems)
+        )
     if origin in (types.UnionType, typing.Union):
         kind = next(option for option in arguments if option is not type(None))
         return _value(kind, value, place, problems)

@@ -1,20 +1,20 @@
 """Every error the agent raises, grouped by what the caller should do.
 
-    EdgeAgentError
-    ├── ConfigError           operator: all problems at once, each with its place and a hint; exit 78
-    ├── SourceError           world
-    │   ├── SourceUnavailable     reopen with back-off
-    │   ├── FrameError            drop the frame and count it
-    │   └── EndOfData             a finite source is finished: stop the stream
-    ├── BundleError           publisher: refuse the bundle, keep the active one
-    │   ├── ManifestError         a member is missing or does not say what it must
-    │   ├── DigestMismatch        a member is not the one the manifest names
-    │   ├── UnsupportedFormat     made by a newer converter
-    │   ├── UntrustedSignature    not signed by a trusted key
-    │   └── RollbackRefused       older than what the device has had
-    ├── ScoringError          bundle or hardware: fall back to the Gaussian and say so
-    ├── DownloadError         network: try later
-    └── OutboxFull            policy: least severe, oldest first; counted and reported
+EdgeAgentError
+├── ConfigError           operator: all problems at once, each with its place and a hint; exit 78
+├── SourceError           world
+│   ├── SourceUnavailable     reopen with back-off
+│   ├── FrameError            drop the frame and count it
+│   └── EndOfData             a finite source is finished: stop the stream
+├── BundleError           publisher: refuse the bundle, keep the active one
+│   ├── ManifestError         a member is missing or does not say what it must
+│   ├── DigestMismatch        a member is not the one the manifest names
+│   ├── UnsupportedFormat     made by a newer converter
+│   ├── UntrustedSignature    not signed by a trusted key
+│   └── RollbackRefused       older than what the device has had
+├── ScoringError          bundle or hardware: fall back to the Gaussian and say so
+├── DownloadError         network: try later
+└── OutboxFull            policy: least severe, oldest first; counted and reported
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Problem:
     """What to do about it."""
 
     def __str__(self) -> str:
+        """Return the line a technician reads."""
         return f"{self.place}: {self.message}" + (f" ({self.hint})" if self.hint else "")
 
 

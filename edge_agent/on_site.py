@@ -1,10 +1,12 @@
 """Learning on site: a Gaussian where there is no model yet, and a recalibration of one that is there.
 
-`Learning` watches a stream without a bundle: it collects readings (state `calibrating`), fits the window Gaussian, and from
-then on decides with it. What it learned is a `SiteModel`, one file, so that a restart goes on watching. `recalibrate` makes the
-same kind of file for a stream with a bundle: it is bound to the digest of the graph and never touches the signed bundle.
+`Learning` watches a stream without a bundle: it collects readings (state `calibrating`), fits the window Gaussian, and
+from then on decides with it. What it learned is a `SiteModel`, one file, so that a restart goes on watching.
+`recalibrate` makes the same kind of file for a stream with a bundle: it is bound to the digest of the graph and never
+touches the signed bundle.
 
-What was learned on site is `provisional` unless there was enough normal data to count alarms on (contract/calibration.py).
+What was learned on site is `provisional` unless there was enough normal data to count alarms on
+(contract/calibration.py).
 """
 
 from __future__ import annotations
@@ -25,17 +27,21 @@ from edge_agent.contract.calibration import Calibration, calibrate
 from edge_agent.contract.decision import Decider, DecisionRule
 from edge_agent.contract.manifest import GraphSpec, InputSpec
 from edge_agent.contract.prefilter import Mode, Prefilter, independent_windows
-from edge_agent.contract.records import Block, Channel, Decision, Fault, Floats, Times, Unknown, WindowBatch
+from edge_agent.contract.records import Block, Channel, Decision, Fault, Floats, Times, WindowBatch
 from edge_agent.contract.windows import Windower, measured_rate_hz, stuck_limits
 from edge_agent.errors import BundleError, ManifestError
 from edge_agent.pipeline import Pipeline, PrefilterSettings, bundle_pipeline
 from edge_agent.ports import Scorer
 
+LEAST_READINGS, MOST_READINGS = 100, 1_000_000
+"""Readings to learn from: fewer say nothing of a machine, more do not fit beside it in the memory of a small one."""
+
 MAX_SITE_BYTES = 96 << 20
 """Largest site file read: the prefilter of 512 channels has 52 MB of precision matrix, a third more in base64."""
 
 PROVISIONAL_K = 5.0
-"""Factor of the provisional threshold of a Gaussian alone: its distances have longer tails than the scores of a network."""
+"""Factor of the provisional threshold of a Gaussian alone: its distances have longer tails than the scores of a
+network."""
 
 LEAST_P = 1e-12
 """Smallest probability that a limit of the prefilter is carried over with."""
@@ -61,9 +67,10 @@ class LearningSettings:
         """Refuse too few readings to learn anything from."""
         if not 2 <= self.window <= 1024:  # noqa: PLR2004 - as documented
             raise ValueError(f"window must be 2..1024 readings, got {self.window}")
-        if not max(100, MIN_WINDOWS * self.window) <= self.readings <= 1_000_000:
+        least = max(LEAST_READINGS, MIN_WINDOWS * self.window)
+        if not least <= self.readings <= MOST_READINGS:
             raise ValueError(
-                f"readings must be {max(100, MIN_WINDOWS * self.window)}..1000000 for a window of {self.window}, got {self.readings}"
+                f"readings must be {least}..{MOST_READINGS} for a window of {self.window}, got {self.readings}"
             )
         if self.rate_hz is not None and not 0 < self.rate_hz <= 1e6:  # noqa: PLR2004 - as in the manifest
             raise ValueError(f"rate_hz must be above 0 and at most 1e6, got {self.rate_hz}")
@@ -156,7 +163,11 @@ class Recorded:
 
 
 def windows_of(rule_input: InputSpec, blocks: Sequence[Block]) -> tuple[Floats, Times, list[str]]:
-    """Cut readings into windows as the device does: float32 [k, T, C], t_ns int64 [k], and the faults met on the way."""
+    """Cut readings into windows as the device does.
+
+    Returns:
+        Windows float32 [k, T, C], t_ns int64 [k] of their last rows, and the faults met on the way.
+    """
     windower, batches, problems = Windower(rule_input.rule()), [], []
     for block in blocks:
         for item in windower.feed(block):
@@ -170,7 +181,9 @@ def windows_of(rule_input: InputSpec, blocks: Sequence[Block]) -> tuple[Floats, 
     return np.concatenate([values for values, _ in batches]), np.concatenate([t for _, t in batches]), problems
 
 
-def learn(channels: tuple[Channel, ...], blocks: Sequence[Block], settings: LearningSettings, created: str) -> SiteModel:
+def learn(
+    channels: tuple[Channel, ...], blocks: Sequence[Block], settings: LearningSettings, created: str
+) -> SiteModel:
     """Fit the Gaussian to normal readings.
 
     Raises:
@@ -191,7 +204,9 @@ def learn(channels: tuple[Channel, ...], blocks: Sequence[Block], settings: Lear
     effective = len(windows) / settings.window
     if effective < MIN_WINDOWS:
         why = f": {problems[0]}" if problems else ""
-        raise ValueError(f"only {len(windows)} usable windows of {settings.window} readings came from {len(values)} readings{why}")
+        raise ValueError(
+            f"only {len(windows)} usable windows of {settings.window} readings came from {len(values)} readings{why}"
+        )
     prefilter = Prefilter.fit(windows, effective_windows=effective, names=tuple(channel.name for channel in channels))
     rule = DecisionRule(hold_off_s=spec.window_s)
     calibration = calibrate(
@@ -277,13 +292,14 @@ def recalibrate(bundle: Bundle, spec: GraphSpec, scorer: Scorer, blocks: Sequenc
     """
     decision, old = bundle.manifest.decision, bundle.prefilter()
     windows, _, problems = windows_of(bundle.manifest.input, blocks)
-    pipeline = bundle_pipeline(bundle, spec, scorer, new_id=lambda: "calibration", prefilter=PrefilterSettings(mode=Mode.WATCH))
+    pipeline = bundle_pipeline(
+        bundle, spec, scorer, new_id=lambda: "calibration", prefilter=PrefilterSettings(mode=Mode.WATCH)
+    )
     decided = [one for block in blocks for one in pipeline.feed(block) if one.fault is None and one.score is not None]
     if independent_windows(windows) < MIN_WINDOWS or not decided:
         why = f": {problems[0]}" if problems else ""
-        raise ValueError(
-            f"only {len(decided)} usable windows came from {sum(map(len, blocks))} readings; {MIN_WINDOWS} that do not overlap are needed{why}"
-        )
+        usable = f"{len(decided)} usable windows came from {sum(map(len, blocks))} readings"
+        raise ValueError(f"only {usable}; {MIN_WINDOWS} that do not overlap are needed{why}")
     prefilter = refit(old, windows)
     calibration = calibrate(
         np.array([one.score for one in decided], np.float64),
@@ -295,7 +311,11 @@ def recalibrate(bundle: Bundle, spec: GraphSpec, scorer: Scorer, blocks: Sequenc
         k=spec.calibration.k,
     )
     return SiteModel(
-        input=bundle.manifest.input, calibration=calibration, prefilter=prefilter, graph_sha256=spec.sha256, created=created
+        input=bundle.manifest.input,
+        calibration=calibration,
+        prefilter=prefilter,
+        graph_sha256=spec.sha256,
+        created=created,
     )
 
 
@@ -303,7 +323,9 @@ def refit(old: Prefilter, windows: Floats) -> Prefilter:
     """Fit the prefilter anew; its limits keep the probability under the predictive distribution that they had."""
     fresh = Prefilter.fit(windows, names=old.names).with_mode(old.mode)
     before, now = old.gaussian.predictive(), fresh.gaussian.predictive()
-    lower, upper = (now.limit(min(max(before.survival(limit), LEAST_P), 1 - LEAST_P)) for limit in (old.lower, old.upper))
+    lower, upper = (
+        now.limit(min(max(before.survival(limit), LEAST_P), 1 - LEAST_P)) for limit in (old.lower, old.upper)
+    )
     highest = float(np.max(fresh.distances(windows)))
     return fresh.with_limits(lower, max(upper, highest))
 

@@ -3,13 +3,14 @@
 Order of events for one block of readings:
 
 1. The windower cuts it into windows, or says why it cannot (`Unknown`): broken input is decided here and never scored.
-2. The prefilter gives every window of the batch its squared Mahalanobis distance at once. `clear` windows end here in mode
+2. The prefilter gives every window of the batch its squared Mahalanobis distance at once. `clear` windows end here in
+mode
    `gate`; one in `max_skip_s` of reading time is scored all the same.
 3. What is left is scored by the network. A streaming graph sees every row, or its state would be wrong.
 4. The decider turns scores into states and events.
 
-A network that fails does not end the watch: the Gaussian alone decides (only its upper limit raises an alarm), under the
-fault `model`. Deliberately elsewhere: words, payloads and clocks (`stream.py`), learning on site (`on_site.py`).
+A network that fails does not end the watch: the Gaussian alone decides (only its upper limit raises an alarm), under
+the fault `model`. Deliberately elsewhere: words, payloads and clocks (`stream.py`), learning on site (`on_site.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from edge_agent.contract.records import NS, Block, Decision, Fault, Floats, Stag
 from edge_agent.contract.windows import Windower
 from edge_agent.errors import ScoringError
 from edge_agent.ports import Scorer
-
 
 MOST_SECONDS = 86_400.0
 """A day: no sensible setting of this module's times is longer."""
@@ -55,7 +55,8 @@ class DecisionSettings:
     """
 
     alarms_per_day: float | None = None
-    """False alarms a day to aim at; more is more sensitive. Moves the threshold of grades `counted` and `extrapolated`."""
+    """False alarms a day to aim at; more is more sensitive. Moves the threshold of grades `counted` and
+    `extrapolated`."""
     k: float | None = None
     """Factor of a `provisional` threshold: median + k (q.99 - median); less is more sensitive."""
     hysteresis: float | None = None
@@ -200,9 +201,7 @@ class Pipeline:
     def _model_failed(self, t_ns: int, d2: float | None, problem: str, *, gross: bool) -> Decision:
         if self.prefilter is None:
             return self.decider.unknown(Unknown(t_ns=t_ns, fault=Fault.MODEL, detail=problem))
-        return self.decider.window(
-            t_ns, score=None, d2=d2, gross=gross, stage=Stage.PREFILTER, model_fault=problem
-        )
+        return self.decider.window(t_ns, score=None, d2=d2, gross=gross, stage=Stage.PREFILTER, model_fault=problem)
 
 
 def bundle_pipeline(

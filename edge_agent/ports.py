@@ -14,7 +14,7 @@ class Clock(Protocol):
         """UTC in nanoseconds since the epoch: payload times only (it may jump)."""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds that never run backwards: supervision, back-off, watchdogs, and reading time of sources without their own."""
+        """Nanoseconds that never run backwards: for supervision, and as reading time of sources without their own."""
 
 
 @runtime_checkable
@@ -49,7 +49,7 @@ class Source(Protocol):
         """Release the device; may be called twice and after an error."""
 
     def status(self) -> dict[str, int | float | str]:
-        """Counters for `health`: `readings`, `bytes`, `frames_dropped`, `bytes_dropped`, and `last_error` where there was one."""
+        """Counters for `health`: `readings`, `bytes`, `frames_dropped`, `bytes_dropped`, and `last_error` if any."""
 
 
 class Scorer(Protocol):

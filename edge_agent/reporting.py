@@ -36,7 +36,8 @@ from edge_agent.ports import Clock
 _log = logging.getLogger(__name__)
 
 STATE_EVERY_S = 1.0
-"""Shortest time between two published states that differ in figures only, seconds; a change of state goes out at once."""
+"""Shortest time between two published states that differ in figures only, seconds; a change of state goes out at
+once."""
 TOP_CHANNELS = 5
 """Channels named in an alert, the largest shares first."""
 CONTEXT_WINDOWS = 4
@@ -75,7 +76,13 @@ class Keeper(Protocol):
     """The evidence folder, as the reporter needs it."""
 
     def keep(
-        self, event_id: str, *, channels: Sequence[Channel], context: Block, window: Floats | None, meta: dict[str, object]
+        self,
+        event_id: str,
+        *,
+        channels: Sequence[Channel],
+        context: Block,
+        window: Floats | None,
+        meta: dict[str, object],
     ) -> Path | None:
         """Write the raw window and its context; None where the disk does not take it."""
 
@@ -257,7 +264,7 @@ class Reporter:
 
     def _words(self, transition: Transition, window: Floats | None) -> str:
         if transition.life is Life.CLOSE:
-            return f"{_CLOSED[transition.reason] if transition.reason in _CLOSED else 'over'}: {transition.detail}".rstrip(": ")
+            return f"{_CLOSED.get(transition.reason, 'over')}: {transition.detail}".removesuffix(": ")
         if window is None or self.pipeline is None or self.pipeline.prefilter is None:
             return transition.detail
         said = self.pipeline.prefilter.describe(window)

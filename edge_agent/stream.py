@@ -104,8 +104,12 @@ class Stream:
     def start(self) -> None:
         """Start both threads."""
         self._threads = [
-            threading.Thread(target=self._forever, args=(self._read, "reader"), name=f"{self.name}-reader", daemon=True),
-            threading.Thread(target=self._forever, args=(self._watch, "watcher"), name=f"{self.name}-watcher", daemon=True),
+            threading.Thread(
+                target=self._forever, args=(self._read, "reader"), name=f"{self.name}-reader", daemon=True
+            ),
+            threading.Thread(
+                target=self._forever, args=(self._watch, "watcher"), name=f"{self.name}-watcher", daemon=True
+            ),
         ]
         for thread in self._threads:
             thread.start()
@@ -131,7 +135,7 @@ class Stream:
         while True:
             try:
                 work()
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, watching goes on
                 _log.exception("stream %s: the %s failed and starts again", self.name, part)
                 self.counts.reader_restarts += part == "reader"
                 self.counts.watcher_restarts += part == "watcher"
@@ -168,7 +172,9 @@ class Stream:
                 self._take(block)
             elif not silent and now - self.heard_ns > self.no_data_s * NS:
                 silent = True
-                self._report(Fault.NO_DATA, f"no reading for {self.no_data_s:.0f} s; is the sensor powered and connected?")
+                self._report(
+                    Fault.NO_DATA, f"no reading for {self.no_data_s:.0f} s; is the sensor powered and connected?"
+                )
 
     def _source_lost(self, problem: str) -> None:
         delay_s = self._backoff.delay_s()

@@ -1,8 +1,9 @@
 """One watched stream put together: its model, its source, its reporter, its threads.
 
 What watches, best first: the graph of the installed bundle -> of the one before -> the bundle's Gaussian -> a Gaussian
-learned on site. Everything below the first is said in the stream's state and in `health`. A source whose channels, order or
-units are not the bundle's is a sensor fault for as long as that is so: scoring a pressure as a temperature helps nobody.
+learned on site. Everything below the first is said in the stream's state and in `health`. A source whose channels,
+order or units are not the bundle's is a sensor fault for as long as that is so: scoring a pressure as a temperature
+helps nobody.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ SILENT_READINGS = 3
 LEAST_SILENCE_S = 10.0
 """Shortest silence that is reported, seconds: fast sensors pause when their board restarts."""
 UNKNOWN_SILENCE_S = 600.0
-"""Silence that is reported while nobody knows how often the sensor speaks, seconds: three readings of a 3-minute sensor."""
+"""Silence that is reported while nobody knows how often the sensor speaks, seconds: three readings of a 3-minute
+sensor."""
 SITE_FILE = "site.json"
 """Name of the on-site calibration in the stream's folder."""
 LEARNED_FILE = "learned.json"
@@ -67,12 +69,14 @@ def find_bundle(settings: StreamSettings, folder: Path) -> Found:
 
 
 def channel_problem(mine: Sequence[Channel], wanted: Sequence[Channel]) -> str:
-    """Say how the channels of a source differ from a bundle's in number, name, order or unit; empty where they do not."""
+    """Say how the channels of a source differ from a bundle's in name, order or unit; empty where they do not."""
     names, expected = [c.name for c in mine], [c.name for c in wanted]
     if names != expected:
         hint = " in another order" if sorted(names) == sorted(expected) else ""
         return f"the source gives the channels {', '.join(names)}; the bundle wants {', '.join(expected)}{hint}"
-    units = [f"{a.name} in {a.unit!r} instead of {b.unit!r}" for a, b in zip(mine, wanted, strict=True) if a.unit != b.unit]
+    units = [
+        f"{a.name} in {a.unit!r} instead of {b.unit!r}" for a, b in zip(mine, wanted, strict=True) if a.unit != b.unit
+    ]
     return f"the source gives {', '.join(units)}" if units else ""
 
 
@@ -193,7 +197,7 @@ class WatchedStream:
             spec, scorer, self._describe = bundle_scorer(bundle, self._settings)
         except (ScoringError, BundleError) as error:
             problem = str(error)
-            _log.error("stream %s: %s; the Gaussian watches alone", self.name, problem)  # noqa: TRY400 - no bug of ours
+            _log.error("stream %s: %s; the Gaussian watches alone", self.name, problem)
         self.reporter.model = ModelRef(name=manifest.name, version=manifest.version, sha256=bundle.sha256)
         site = self._site(spec)
         return bundle_pipeline(
@@ -218,7 +222,9 @@ class WatchedStream:
             _log.warning("stream %s: %s", self.name, error)
             return None
         if site.graph_sha256 != spec.sha256:
-            _log.warning("stream %s: the on-site calibration is for another graph and is not used; calibrate again", self.name)
+            _log.warning(
+                "stream %s: the on-site calibration is for another graph and is not used; calibrate again", self.name
+            )
             return None
         return site
 

@@ -38,7 +38,11 @@ def check_state(settings: Settings) -> Iterator[Problem]:
     path = settings.state_path
     nearest = next(folder for folder in (path, *path.parents) if folder.exists())
     if not os.access(nearest, os.W_OK):
-        yield Problem(place="state_dir", message=f"{nearest} cannot be written", hint="set state_dir, or run as the service's user")
+        yield Problem(
+            place="state_dir",
+            message=f"{nearest} cannot be written",
+            hint="set state_dir, or run as the service's user",
+        )
         return
     status = os.statvfs(nearest)
     free = status.f_bavail * status.f_frsize
@@ -62,7 +66,9 @@ def check_bundle(settings: Settings, name: str) -> Iterator[Problem]:
     try:
         bundle_scorer(found.bundle, stream)
     except ScoringError as error:
-        yield Problem(place=f"streams.{name}.scoring", message=str(error), hint="edge-agent bench BUNDLE shows what runs here")
+        yield Problem(
+            place=f"streams.{name}.scoring", message=str(error), hint="edge-agent bench BUNDLE shows what runs here"
+        )
     if stream.channels and (problem := channel_problem(stream.channels, found.bundle.manifest.input.channels)):
         hint = "change channels in the settings, or train for these channels"
         yield Problem(place=f"streams.{name}.channels", message=problem, hint=hint)
@@ -107,7 +113,11 @@ def _heard(blocks: list[Block], source: Source, place: str, seconds: float, want
     if not readings:
         said = f"; {status['last_error']}" if status.get("last_error") else ""
         slow = wanted is not None and 1 / wanted > seconds
-        hint = f"listen longer: --seconds {2 / wanted:.0f}" if slow and wanted else "is the sensor powered, and the baud rate right?"
+        hint = (
+            f"listen longer: --seconds {2 / wanted:.0f}"
+            if slow and wanted
+            else "is the sensor powered, and the baud rate right?"
+        )
         yield Problem(place=place, message=f"no reading in {seconds:g} s{said}", hint=hint)
         return
     if dropped := int(status.get("frames_dropped", 0)):
@@ -115,7 +125,11 @@ def _heard(blocks: list[Block], source: Source, place: str, seconds: float, want
         yield Problem(place=place, message=message, hint="see docs/line-protocol.md")
     missing = np.isnan(np.concatenate([block.values for block in blocks])).all(axis=0)
     for channel in (c.name for c, lost in zip(source.channels, missing, strict=True) if lost):
-        yield Problem(place=place, message=f"channel {channel} never had a value", hint="is it wired, and named as in the settings?")
+        yield Problem(
+            place=place,
+            message=f"channel {channel} never had a value",
+            hint="is it wired, and named as in the settings?",
+        )
     if wanted and readings >= LEAST_READINGS:
         t_ns = np.concatenate([block.t_ns for block in blocks])
         measured = measured_rate_hz(t_ns, float("inf"))

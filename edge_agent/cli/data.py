@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import sys
 import time
@@ -136,14 +137,17 @@ def record(arguments: argparse.Namespace) -> int:
     if rows:
         print(f"next, on the workstation: python -m training init {out.name}")
         return 0
-    print("nothing came from the source; is the sensor powered, and the baud rate right? Try: edge-agent check", file=sys.stderr)
+    print(
+        "nothing came from the source; is the sensor powered, and the baud rate right? Try: edge-agent check",
+        file=sys.stderr,
+    )
     return EXIT_FAILED
 
 
 def csv_rows(block: Block) -> Iterator[list[str]]:
-    """Return the rows of a recording: time in seconds since 1970 with nine digits, then the readings; missing is empty."""
-    for t_ns, row in zip(block.t_ns.tolist(), block.values, strict=True):
-        yield [f"{t_ns // NS}.{t_ns % NS:09d}", *("" if value != value else repr(float(value)) for value in row.astype(float))]  # noqa: PLR0124 - NaN
+    """Return the rows of a recording: time in seconds since 1970, then the readings; a missing one is empty."""
+    for t_ns, row in zip(block.t_ns.tolist(), block.values.tolist(), strict=True):
+        yield [f"{t_ns // NS}.{t_ns % NS:09d}", *("" if math.isnan(value) else f"{value:.9g}" for value in row)]
 
 
 def _text(raw: Any, *, compressed: bool) -> TextIO:
@@ -173,7 +177,9 @@ def replay(arguments: argparse.Namespace) -> int:
     if bundle is None and settings and own:
         found = find_bundle(own, settings.stream_path(pick_stream(settings, arguments.stream)))
         if found.bundle is None:
-            raise EdgeAgentError(f"no bundle to replay with: {found.problem or 'none is installed; give --bundle FILE'}")
+            raise EdgeAgentError(
+                f"no bundle to replay with: {found.problem or 'none is installed; give --bundle FILE'}"
+            )
         bundle = found.bundle
     assert bundle is not None  # noqa: S101 - one of the two ways gave it
     trial, scorer, _ = choose(bundle, own.scoring if own else ScoringSettings())
@@ -218,7 +224,8 @@ def replay(arguments: argparse.Namespace) -> int:
         print(json.dumps(result, indent=2))
     else:
         shares = ", ".join(f"{count} {state}" for state, count in counted.most_common())
-        print(f"{result['windows']} windows, {result['scored']} scored by the network; {shares or 'nothing decided'}; {result['anomalies']} anomalies")
+        said = f"{result['windows']} windows, {result['scored']} scored by the network"
+        print(f"{said}; {shares or 'nothing decided'}; {result['anomalies']} anomalies")
     return 0 if pipeline.counts.windows else EXIT_FAILED
 
 

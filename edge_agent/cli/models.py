@@ -30,10 +30,13 @@ def install(arguments: argparse.Namespace) -> int:
         return EXIT_FAILED
     trial, _, _ = choose(bundle, own.scoring)
     Slots(settings.stream_path(stream) / "slots").install(path)
-    name = f"{bundle.manifest.name} {bundle.manifest.version}"
-    print(f"{name} is the model of stream {stream} from the next start on; its {trial.spec.format} graph gives its golden scores here")
+    name, graph = f"{bundle.manifest.name} {bundle.manifest.version}", trial.spec.format
+    print(f"{name} is the model of {stream} from the next start on; its {graph} graph gives its golden scores here")
     if own.bundle:
-        print(f"but the settings name another: streams.{stream}.bundle = {own.bundle!r}; remove that line", file=sys.stderr)
+        print(
+            f"but the settings name another: streams.{stream}.bundle = {own.bundle!r}; remove that line",
+            file=sys.stderr,
+        )
         return EXIT_FAILED
     return 0
 
@@ -54,11 +57,17 @@ def calibrate(arguments: argparse.Namespace) -> int:
     if arguments.undo:
         there = path.exists()
         path.unlink(missing_ok=True)
-        print("the bundle's own calibration is used from the next start on" if there else "there was no on-site calibration")
+        print(
+            "the bundle's own calibration is used from the next start on"
+            if there
+            else "there was no on-site calibration"
+        )
         return 0
     found = find_bundle(own, settings.stream_path(stream))
     if found.bundle is None:
-        raise EdgeAgentError(f"no bundle to calibrate: {found.problem or 'none is installed'}; without one the agent learns by itself")
+        raise EdgeAgentError(
+            f"no bundle to calibrate: {found.problem or 'none is installed'}; without one the agent learns by itself"
+        )
     trial, scorer, _ = choose(found.bundle, own.scoring)
     if arguments.data:
         source, duration_s = replay_source(arguments.data, found.bundle.manifest.input), float("inf")
@@ -73,12 +82,20 @@ def calibrate(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         site.save(path)
     if arguments.json:
-        print(json.dumps({"graph": str(trial.spec.format), "old": old, "new": new, "saved": not arguments.dry_run}, indent=2))
+        print(
+            json.dumps(
+                {"graph": str(trial.spec.format), "old": old, "new": new, "saved": not arguments.dry_run}, indent=2
+            )
+        )
         return 0
     print(f"{'':<16}{'the bundle':>14}{'this site':>14}")
     for name, value in old.items():
         print(f"{name:<16}{_cell(value):>14}{_cell(new[name]):>14}")
-    print("nothing was changed (--dry-run)" if arguments.dry_run else f"saved; used from the next start on. Back: edge-agent calibrate --undo --stream {stream}")
+    print(
+        "nothing was changed (--dry-run)"
+        if arguments.dry_run
+        else f"saved; used from the next start on. Back: edge-agent calibrate --undo --stream {stream}"
+    )
     return 0
 
 
@@ -123,10 +140,12 @@ def describe(manifest: Manifest, sha256: str) -> list[str]:
             f"({calibration.grade}), asked {calibration.alarms_per_day:g} false alarms a day"
         )
         if calibration.hours_needed:
-            lines.append(f"              {calibration.hours_needed:.0f} h more of normal data would give a better threshold")
+            lines.append(
+                f"              {calibration.hours_needed:.0f} h more of normal data would give a better threshold"
+            )
     rule = manifest.decision.rule
     lines += [
-        f"  prefilter   {manifest.prefilter.mode}, a window at least every {manifest.prefilter.max_skip_s:g} s is scored",
+        f"  prefilter   {manifest.prefilter.mode}, scores a window at least every {manifest.prefilter.max_skip_s:g} s",
         f"  decision    {rule.n} of {rule.m} windows, closes after {rule.hold_off_s:g} s of quiet",
     ]
     metrics: dict[str, Any] = manifest.provenance.get("metrics", {})

@@ -67,7 +67,9 @@ def _command(
     parser = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
     parser.set_defaults(command=_late(*where))
     if config:
-        parser.add_argument("--config", metavar="FILE", help="settings (default: EDGE_AGENT_CONFIG, else /etc/edge-agent/config.toml)")
+        parser.add_argument(
+            "--config", metavar="FILE", help="settings (default: EDGE_AGENT_CONFIG, else /etc/edge-agent/config.toml)"
+        )
     if stream:
         parser.add_argument("--stream", metavar="NAME", help="which stream of the settings (default: the only one)")
     if json:
@@ -83,14 +85,18 @@ def _init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--stream", default="sensor", help="name of the stream in topics (default: sensor)")
     parser.add_argument("--device", help="name of this device in topics (default: the host name)")
     parser.add_argument("--broker", default="localhost", help="MQTT broker, HOST or HOST:PORT (default: localhost)")
-    parser.add_argument("--out", default="config.toml", help="file to write (default: config.toml); never overwritten without --force")
+    parser.add_argument(
+        "--out", default="config.toml", help="file to write (default: config.toml); never overwritten without --force"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite the file")
 
 
 def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "check settings and hardware, and say all problems at once with hints"
     parser = _command(commands, "check", text, ("settings", "check"), config=True, json=True)
-    parser.add_argument("--no-hardware", action="store_true", help="check the settings and bundles only; open no port or broker")
+    parser.add_argument(
+        "--no-hardware", action="store_true", help="check the settings and bundles only; open no port or broker"
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to listen to each source (default: 5)")
 
 
@@ -102,15 +108,25 @@ def _record(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     text = "record readings as CSV for training (stop the service first: a port has one reader)"
     parser = _command(commands, "record", text, ("data", "record"), config=True, stream=True)
     parser.add_argument("--out", required=True, metavar="FILE", help="CSV to write; .csv.gz is compressed")
-    parser.add_argument("--for", dest="duration", default="10m", metavar="TIME", help="how long, such as 90s, 10m, 2h, 1d (default: 10m)")
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        default="10m",
+        metavar="TIME",
+        help="how long, such as 90s, 10m, 2h, 1d (default: 10m)",
+    )
     parser.add_argument("--max-mb", type=float, default=512.0, help="stop at this size in megabytes (default: 512)")
 
 
 def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "fit the prefilter and the threshold to normal readings of this site; the signed bundle stays as it is"
     parser = _command(commands, "calibrate", text, ("models", "calibrate"), config=True, stream=True, json=True)
-    parser.add_argument("--data", metavar="FILE", help="recorded normal readings (edge-agent record); without it the source is read")
-    parser.add_argument("--for", dest="duration", default="10m", metavar="TIME", help="how long to read the source (default: 10m)")
+    parser.add_argument(
+        "--data", metavar="FILE", help="recorded normal readings (edge-agent record); without it the source is read"
+    )
+    parser.add_argument(
+        "--for", dest="duration", default="10m", metavar="TIME", help="how long to read the source (default: 10m)"
+    )
     parser.add_argument("--undo", action="store_true", help="return to what the bundle brought")
     parser.add_argument("--dry-run", action="store_true", help="show old and new, change nothing")
 
@@ -147,5 +163,9 @@ def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     text = "time a bundle's graphs, kernels and threads on this machine and say which to take"
     parser = _command(commands, "bench", text, ("models", "bench"), json=True)
     parser.add_argument("bundle", help="bundle file")
-    parser.add_argument("--runtime", default="auto", choices=("auto", "litert", "tflite"), help="TFLite runtime (default: auto)")
-    parser.add_argument("--delegate", action="append", default=[], help="also try this delegate library; may be repeated")
+    parser.add_argument(
+        "--runtime", default="auto", choices=("auto", "litert", "tflite"), help="TFLite runtime (default: auto)"
+    )
+    parser.add_argument(
+        "--delegate", action="append", default=[], help="also try this delegate library; may be repeated"
+    )

@@ -55,14 +55,14 @@ def describe(answer: dict[str, Any]) -> list[str]:
     link, outbox = answer["link"], answer["outbox"]
     lines = [
         f"{answer['device']}, edge-agent {answer['agent']}, up {_span(answer['uptime_s'])}",
-        f"  memory   {answer['rss_bytes'] / 1e6:.0f} MB" + _optional(", processor {:.1%} of a core", answer["cpu_share"]),
+        f"  memory   {answer['rss_bytes'] / 1e6:.0f} MB"
+        + _optional(", processor {:.1%} of a core", answer["cpu_share"]),
         f"  clock    {answer['clock']}",
-        f"  broker   {'connected' if link['connected'] else 'NOT connected'}, {link['last_reason'] or 'no trouble so far'}",
+        f"  broker   {'connected' if link['connected'] else 'NOT connected'}; {link['last_reason'] or 'all well'}",
         f"  outbox   {outbox['depth']} alerts waiting on {outbox['mode']}, {outbox['dropped']} dropped"
         + _optional(", commit p99 {:.1f} ms", outbox["commit_p99_ms"]),
     ]
-    for problem in link["problems"]:
-        lines.append(f"  PROBLEM  {problem}")
+    lines += [f"  PROBLEM  {problem}" for problem in link["problems"]]
     for name, stream in answer["streams"].items():
         lines.append(f"  stream   {name}: {stream['state']}" + (f" ({stream['detail']})" if stream["detail"] else ""))
         model = f"{stream['model']} {stream['version']}" if stream["model"] else "learned on site"
@@ -102,13 +102,19 @@ def send_test_alert(settings: Settings, stream: str, timeout_s: float) -> str:
 
     clock = SystemClock()
     settings.state_path.mkdir(parents=True, exist_ok=True)
-    outbox = Outbox(settings.state_path / "outbox.db", settings.outbox, clock, device=settings.device, boot_id=boot_id())
+    outbox = Outbox(
+        settings.state_path / "outbox.db", settings.outbox, clock, device=settings.device, boot_id=boot_id()
+    )
     try:
         running: dict[str, Any] | None = ask(settings.status_path, 1.0)
     except StatusError:
         running = None
-    info = InfoPayload(agent="test-alert", device=settings.device, session=outbox.session, boot_id=boot_id(), streams={})
-    link = Link(settings.mqtt, Topics(root=settings.mqtt.root, device=settings.device), outbox, clock=clock, birth=lambda: info)
+    info = InfoPayload(
+        agent="test-alert", device=settings.device, session=outbox.session, boot_id=boot_id(), streams={}
+    )
+    link = Link(
+        settings.mqtt, Topics(root=settings.mqtt.root, device=settings.device), outbox, clock=clock, birth=lambda: info
+    )
     if running is None:
         link.start()
     keys = {outbox.put(event).key for event in _test_events(settings.device, stream)}

@@ -28,21 +28,33 @@ def init(arguments: argparse.Namespace) -> int:
     from edge_agent.sources.discovery import ports
 
     if not arguments.port:
-        found = ports()
-        print("which port? " + ("found: " + ", ".join(found) if found else "no serial port was found"), file=sys.stderr)
+        there = ", ".join(ports())
+        print(
+            f"which port? found: {there}" if there else "no serial port was found: is it plugged in?", file=sys.stderr
+        )
         return EXIT_UNAVAILABLE
     out = Path(arguments.out)
     if out.exists() and not arguments.force:
-        raise ConfigError([Problem(place=str(out), message="is already there", hint="choose another --out, or --force")])
+        raise ConfigError(
+            [Problem(place=str(out), message="is already there", hint="choose another --out, or --force")]
+        )
     try:
         baud, found = _listen(arguments.port, arguments.baud, arguments.seconds)
     except FrameError as error:
         raise SourceUnavailable(str(error)) from error
-    text = settings_text(arguments.device or _host_name(), arguments.stream, arguments.port, baud, found, arguments.broker)
+    text = settings_text(
+        device=arguments.device or _host_name(),
+        stream=arguments.stream,
+        port=arguments.port,
+        baud=baud,
+        found=found,
+        broker=arguments.broker,
+    )
     parse(text, str(out))
     out.write_text(text, encoding="utf-8")
     rate = f"{found.rate_hz:.4g} readings a second" if found.rate_hz else "too few readings to tell their rate"
-    print(f"heard {found.readings} readings of {len(found.channels)} channels ({found.settings.format}), {rate}, {found.dropped} not understood")
+    heard = f"{found.readings} readings of {len(found.channels)} channels ({found.settings.format})"
+    print(f"heard {heard}, {rate}; {found.dropped} not understood")
     print(f"wrote {out}; check names and units in it, then: edge-agent check --config {out}")
     return 0
 
@@ -91,7 +103,7 @@ def _sample(port: str, baud: int, seconds: float) -> bytes:
     return bytes(sample)
 
 
-def settings_text(device: str, stream: str, port: str, baud: int, found: Guess, broker: str) -> str:
+def settings_text(*, device: str, stream: str, port: str, baud: int, found: Guess, broker: str) -> str:
     """Return the settings file for a sensor that was listened to."""
     host, _, broker_port = broker.partition(":")
     how = found.settings
@@ -115,7 +127,11 @@ def settings_text(device: str, stream: str, port: str, baud: int, found: Guess, 
         *([f"delimiter = {_text(how.delimiter)}"] if how.format == "csv" and how.delimiter else []),
         *([f"decimal = {_text(how.decimal)}"] if how.decimal != "." else []),
         *([f"columns = [{', '.join(map(_text, how.columns))}]"] if how.columns else []),
-        *([f"time_column = {_text(how.time_column)}", f"time_unit = {_text(how.time_unit)}"] if how.time_column else []),
+        *(
+            [f"time_column = {_text(how.time_column)}", f"time_unit = {_text(how.time_unit)}"]
+            if how.time_column
+            else []
+        ),
         "",
         f"[streams.{stream}.learning]  # used until a model is installed: edge-agent install BUNDLE",
         "readings = 600",
@@ -144,7 +160,10 @@ def check(arguments: argparse.Namespace) -> int:
         return _tell(list(error.problems), as_json=arguments.json, code=EXIT_CONFIG)
     hardware = not arguments.no_hardware
     if hardware and answers(settings.status_path):
-        print("an agent is running with these settings and holds the ports; ask it with edge-agent status", file=sys.stderr)
+        print(
+            "an agent is running with these settings and holds the ports; ask it with edge-agent status",
+            file=sys.stderr,
+        )
         hardware = False
     problems = list(all_problems(settings, hardware=hardware, seconds=arguments.seconds))
     return _tell(problems, as_json=arguments.json, code=EXIT_FAILED)

@@ -3,7 +3,8 @@
     source -> Block -> WindowBatch | Unknown -> Score -> Decision -> Event
 
 Readings travel in blocks, never one object a sample. Times in `t_ns` are **reading time**: nanoseconds since the
-Unix epoch on the clock of the readings, which decisions, gaps and hold-off run on (a replay at any speed decides the same).
+Unix epoch on the clock of the readings, which decisions, gaps and hold-off run on (a replay at any speed decides the
+same).
 """
 
 from __future__ import annotations
@@ -73,10 +74,11 @@ class Block:
 
     def __post_init__(self) -> None:
         """Refuse shapes and types that would fail later, far from their cause."""
-        if self.values.ndim != 2 or self.values.dtype != np.float32:
-            raise ValueError(f"block values must be float32 [n, C], got {self.values.dtype} {list(self.values.shape)}")
-        if self.t_ns.shape != self.values.shape[:1] or self.t_ns.dtype != np.int64:
-            raise ValueError(f"block t_ns must be int64 [{len(self.values)}], got {self.t_ns.dtype} {list(self.t_ns.shape)}")
+        values, t_ns = self.values, self.t_ns
+        if values.ndim != 2 or values.dtype != np.float32:  # noqa: PLR2004 - rows and channels
+            raise ValueError(f"block values must be float32 [n, C], got {values.dtype} {list(values.shape)}")
+        if t_ns.shape != values.shape[:1] or t_ns.dtype != np.int64:
+            raise ValueError(f"block t_ns must be int64 [{len(values)}], got {t_ns.dtype} {list(t_ns.shape)}")
 
     def __len__(self) -> int:
         """Rows in the block."""

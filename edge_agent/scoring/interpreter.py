@@ -1,7 +1,7 @@
 """One score graph behind one small class: float32 window in, score out.
 
-The fastest public way through the interpreter is taken: tensor indices from the manifest, then set, invoke, get. Indices
-are checked once at loading, so that a wrong manifest is refused there and never scores noise.
+The fastest public way through the interpreter is taken: tensor indices from the manifest, then set, invoke, get.
+Indices are checked once at loading, so that a wrong manifest is refused there and never scores noise.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.contract.manifest import GraphSpec
+from edge_agent.contract.manifest import GraphFace
 from edge_agent.contract.records import Floats, Score
 from edge_agent.errors import ScoringError
 from edge_agent.scoring.runtime import find_runtime
-
 
 KEPT_TIMES = 256
 """Calls whose durations are kept for the 95th percentile: enough for 13 of them to lie above it."""
@@ -38,7 +37,7 @@ class TFLiteScorer:
     """
 
     def __init__(
-        self, model: bytes, spec: GraphSpec, *, runtime: str = "auto", threads: int = 1, delegate: str = "auto"
+        self, model: bytes, spec: GraphFace, *, runtime: str = "auto", threads: int = 1, delegate: str = "auto"
     ) -> None:
         found = find_runtime(runtime)
         self._interpreter, self._delegate = found.interpreter(model, threads=threads, delegate=delegate)
@@ -100,7 +99,8 @@ class TFLiteScorer:
     def kernels(self) -> str:
         """Which kernels run, such as `XNNPACK 5 of 7 nodes` or `builtin`.
 
-        The runtime lists a delegate as a node of its own beside the nodes it replaced; the list is the only place that tells.
+        The runtime lists a delegate as a node of its own beside the nodes it replaced; the list is the only place that
+        tells.
         """
         listing = getattr(self._interpreter, "_get_ops_details", None)
         if listing is None:
@@ -120,7 +120,7 @@ class TFLiteScorer:
         return {int(d["index"]): tuple(int(size) for size in d["shape"]) for d in details}
 
     @staticmethod
-    def _check(shapes: dict[int, tuple[int, ...]], spec: GraphSpec) -> tuple[int, int]:
+    def _check(shapes: dict[int, tuple[int, ...]], spec: GraphFace) -> tuple[int, int]:
         named = {"window": spec.window, "score": spec.score}
         if spec.contributions is not None:
             named["contributions"] = spec.contributions

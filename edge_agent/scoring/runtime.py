@@ -1,7 +1,8 @@
 """Which TFLite runtime is installed, and how to open an interpreter with it.
 
 `ai_edge_litert` is taken first: it has wheels for every supported Python and Debian release. `tflite_runtime` is the
-older, smaller one (Python 3.11, numpy 1). Both offer the same `Interpreter`; the newer `CompiledModel` is not used, it was slower.
+older, smaller one (Python 3.11, numpy 1). Both offer the same `Interpreter`; the newer `CompiledModel` is not used, it
+was slower.
 """
 
 from __future__ import annotations
@@ -75,4 +76,4 @@ def find_runtime(wanted: str = "auto") -> Runtime:
         except ImportError:
             continue
     packages = " or ".join(_PACKAGES[name] for name in names)
-    raise ScoringError(f"no TFLite runtime: expected {packages} to be installed; install it or set runtime = \"auto\"")
+    raise ScoringError(f'no TFLite runtime: expected {packages} to be installed; install it or set runtime = "auto"')

@@ -23,7 +23,8 @@ from edge_agent.scoring.settings import ScoringSettings
 _log = logging.getLogger(__name__)
 
 TIMED_INVOKES = 60
-"""Scored windows whose median is the time of a graph: 60 of the slowest sensible graph (5 ms) fit in the start-up budget."""
+"""Scored windows whose median is the time of a graph: 60 of the slowest sensible graph (5 ms) fit in the start-up
+budget."""
 WARM_INVOKES = 5
 """Windows scored before timing starts: the first ones touch cold memory."""
 
@@ -87,7 +88,7 @@ def try_graph(
             threads=settings.threads,
             delegate=settings.delegate,
         )
-        golden = bundle.golden()
+        golden = {name: array.astype(np.float32, copy=False) for name, array in bundle.golden().items()}
         wanted = golden[f"score_{spec.format}"]
         error = golden_error(golden_scores(scorer, golden), wanted)
     except (ScoringError, KeyError) as failure:

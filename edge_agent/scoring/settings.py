@@ -21,7 +21,8 @@ class ScoringSettings:
     threads: int = 1
     """Interpreter threads, 1..8. Two or more slow graphs below 1 ms and collapse on a busy machine."""
     delegate: str = "auto"
-    """`auto` and `xnnpack`: the runtime's own XNNPACK kernels; `none`: plain kernels; else the path of a delegate library."""
+    """`auto` and `xnnpack`: the runtime's own XNNPACK kernels; `none`: plain kernels; else the path of a delegate
+    library."""
 
     def __post_init__(self) -> None:
         """Refuse what no runtime understands."""

@@ -1,9 +1,9 @@
 """A device in a test: a sensor on a real pseudo-terminal, and the agent as a process of its own.
 
-    sensor = Sensor(folder / "sensor")          # a port that can be unplugged and comes back under the same name
-    with AgentProcess(folder, broker, sensor) as agent:
-        sensor.send(pump.take(100))
-        agent.kill()                             # as kill -9
+sensor = Sensor(folder / "sensor")          # a port that can be unplugged and comes back under the same name
+with AgentProcess(folder, broker, sensor) as agent:
+    sensor.send(pump.take(100))
+    agent.kill()                             # as kill -9
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class Sensor:
 class AgentProcess:
     """`edge-agent run` in a process of its own, with its settings and state in a folder."""
 
-    def __init__(self, folder: Path, broker: Broker, sensor: Sensor, bundle: Path | None = None, extra: str = "") -> None:
+    def __init__(
+        self, folder: Path, broker: Broker, sensor: Sensor, bundle: Path | None = None, extra: str = ""
+    ) -> None:
         self.folder = folder
         self.config = folder / "config.toml"
         self.process: subprocess.Popen[bytes] | None = None

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge_agent.contract.records import NS, Block
-from edge_agent.sources.pump import Pump, PumpFault
+from edge_agent.sources.pump import Pump, PumpFault, PumpFaultKind
 from tests.integration.broker import Broker, Listener, wait_until
 from tests.integration.device import AgentProcess, Sensor
 
@@ -49,7 +49,10 @@ def healthy() -> Pump:
 
 def broken(start_s: float = WARM_ROWS, duration_s: float = 100.0) -> Pump:
     """A pump that cavitates badly for a while."""
-    return Pump(seed=11, faults=(PumpFault(kind="cavitation", start_s=start_s, duration_s=duration_s, severity=2.0),))
+    return Pump(
+        seed=11,
+        faults=(PumpFault(kind=PumpFaultKind.CAVITATION, start_s=start_s, duration_s=duration_s, severity=2.0),),
+    )
 
 
 def kinds(listener: Listener) -> list[str]:
@@ -109,7 +112,9 @@ def test_the_birth_and_the_health_are_retained(agent: AgentProcess, broker: Brok
     assert agent.status()["link"]["connected"]
 
 
-def test_alerts_of_a_time_without_broker_arrive_once_it_is_back(agent: AgentProcess, broker: Broker, sensor: Sensor) -> None:
+def test_alerts_of_a_time_without_broker_arrive_once_it_is_back(
+    agent: AgentProcess, broker: Broker, sensor: Sensor
+) -> None:
     broker.stop()
     pump = broken()
     sensor.send(pump.take(WARM_ROWS + 300))
@@ -120,9 +125,7 @@ def test_alerts_of_a_time_without_broker_arrive_once_it_is_back(agent: AgentProc
     assert kinds(listener).index("anomaly") < kinds(listener).index("anomaly_cleared")
 
 
-def test_alerts_that_wait_survive_a_kill_with_their_ids(
-    agent: AgentProcess, broker: Broker, sensor: Sensor
-) -> None:
+def test_alerts_that_wait_survive_a_kill_with_their_ids(agent: AgentProcess, broker: Broker, sensor: Sensor) -> None:
     broker.stop()
     sensor.send(broken().take(WARM_ROWS + 300))
     wait_until(lambda: agent.status().get("outbox", {}).get("depth", 0) >= 2, "alerts wait on disk", 30)
@@ -135,7 +138,8 @@ def test_alerts_that_wait_survive_a_kill_with_their_ids(
     ids = {event["id"] for event in listener.events() if event["event_type"] == "anomaly"}
     assert len(ids) == 1
     assert ids.pop() in told
-    assert [seq for _, seq in listener.keys()] == sorted(seq for _, seq in listener.keys())
+    seqs = [seq for _, seq in listener.keys()]  # noqa: SIM118 - no dictionary
+    assert seqs == sorted(seqs)
 
 
 def test_an_event_goes_on_with_its_id_after_a_kill(agent: AgentProcess, broker: Broker, sensor: Sensor) -> None:
@@ -240,14 +244,18 @@ def test_a_stuck_channel_is_one_sensor_fault(agent: AgentProcess, broker: Broker
     assert kinds(listener).count("sensor_fault") == 1
 
 
-def test_a_jump_of_the_sensors_clock_is_a_gap_and_no_anomaly(agent: AgentProcess, broker: Broker, sensor: Sensor) -> None:
+def test_a_jump_of_the_sensors_clock_is_a_gap_and_no_anomaly(
+    agent: AgentProcess, broker: Broker, sensor: Sensor
+) -> None:
     with Listener(broker) as listener:
         pump = healthy()
         sensor.send(pump.take(WARM_ROWS))
         for jump_s in (86_400, -7_200):
             block = pump.take(WARM_ROWS)
             sensor.send(replace(block, t_ns=block.t_ns + jump_s * NS))
-        wait_until(lambda: agent.status()["counts"]["pump"]["readings"] >= 3 * WARM_ROWS - 1, "every reading is read", 30)
+        wait_until(
+            lambda: agent.status()["counts"]["pump"]["readings"] >= 3 * WARM_ROWS - 1, "every reading is read", 30
+        )
         wait_state(listener, anomaly="OFF", fault=None)
         assert kinds(listener) == []
         bad = broken(start_s=30)
@@ -264,14 +272,14 @@ def test_another_rate_than_the_models_is_a_sensor_fault(agent: AgentProcess, bro
     assert "1" in detail
 
 
-def test_a_sensor_that_speaks_every_three_minutes_is_watched(
-    tmp_path: Path, broker: Broker, sensor: Sensor
-) -> None:
+def test_a_sensor_that_speaks_every_three_minutes_is_watched(tmp_path: Path, broker: Broker, sensor: Sensor) -> None:
     extra = "learning = { readings = 200, window = 8 }"
     with AgentProcess(tmp_path, broker, sensor, extra=extra) as agent, Listener(broker) as listener:
         rate_hz = 1 / 180
         pump = Pump(
-            seed=3, rate_hz=rate_hz, faults=(PumpFault(kind="cavitation", start_s=260 / rate_hz, duration_s=1e9, severity=4),)
+            seed=3,
+            rate_hz=rate_hz,
+            faults=(PumpFault(kind=PumpFaultKind.CAVITATION, start_s=260 / rate_hz, duration_s=1e9, severity=4),),
         )
         sensor.send(pump.take(150))
         assert "learning" in wait_state(listener, fault="calibrating", anomaly=None)["detail"]
@@ -286,15 +294,15 @@ def test_a_sensor_that_speaks_every_three_minutes_is_watched(
 
 
 def test_what_was_learned_on_site_outlives_a_kill(tmp_path: Path, broker: Broker, sensor: Sensor) -> None:
-    with AgentProcess(tmp_path, broker, sensor, extra="learning = { readings = 200, window = 8 }") as agent:
-        with Listener(broker) as listener:
-            pump = broken(start_s=320)
-            sensor.send(pump.take(250))
-            wait_state(listener, anomaly="OFF", fault=None)
-            agent.kill()
-            agent.start()
-            sensor.send(pump.take(200))
-            wait_kinds(listener, "anomaly")
+    extra = "learning = { readings = 200, window = 8 }"
+    with AgentProcess(tmp_path, broker, sensor, extra=extra) as agent, Listener(broker) as listener:
+        pump = broken(start_s=320)
+        sensor.send(pump.take(250))
+        wait_state(listener, anomaly="OFF", fault=None)
+        agent.kill()
+        agent.start()
+        sensor.send(pump.take(200))
+        wait_kinds(listener, "anomaly")
 
 
 def test_another_order_of_channels_than_the_models_is_a_sensor_fault(
@@ -306,10 +314,14 @@ def test_another_order_of_channels_than_the_models_is_a_sensor_fault(
         assert "order" in wait_state(listener, anomaly=None, fault="sensor")["detail"]
 
 
-def test_a_bundle_that_cannot_be_read_leaves_the_device_learning(tmp_path: Path, broker: Broker, sensor: Sensor) -> None:
+def test_a_bundle_that_cannot_be_read_leaves_the_device_learning(
+    tmp_path: Path, broker: Broker, sensor: Sensor
+) -> None:
     rubbish = tmp_path / "rubbish.bundle"
     rubbish.write_bytes(b"PK\x03\x04 no bundle at all")
-    channels = 'channels = [{name="flow"}, {name="pressure"}, {name="current"}, {name="vibration"}, {name="temperature"}]'
+    channels = (
+        'channels = [{name="flow"}, {name="pressure"}, {name="current"}, {name="vibration"}, {name="temperature"}]'
+    )
     extra = f"{channels}\nlearning = {{ readings = 200, window = 8 }}"
     with AgentProcess(tmp_path, broker, sensor, rubbish, extra), Listener(broker) as listener:
         pump = broken(start_s=300)

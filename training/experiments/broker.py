@@ -1,4 +1,4 @@
-"""A real MQTT broker on loopback for as long as it is needed: mosquitto where it is installed, else one from a wheel."""
+"""A real MQTT broker on loopback for as long as it is needed: mosquitto where installed, else one from a wheel."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def running_broker(folder: Path) -> Iterator[Broker]:
     try:
         from iotcore import Broker as Embedded
     except ImportError as error:
-        raise RuntimeError("no MQTT broker: install mosquitto (apt install mosquitto) or iotcore (pip install iotcore)") from error
+        raise RuntimeError(
+            "no MQTT broker: install mosquitto (apt install mosquitto) or iotcore (pip install iotcore)"
+        ) from error
     with Embedded(port=port, listen="127.0.0.1"):
         _wait(port, None)
         yield Broker(name="the embedded broker (iotcore)", port=port)
@@ -48,7 +50,9 @@ def running_broker(folder: Path) -> Iterator[Broker]:
 @contextmanager
 def _mosquitto(program: str, folder: Path, port: int) -> Iterator[None]:
     settings = folder / "mosquitto.conf"
-    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n", encoding="utf-8")
+    settings.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n", encoding="utf-8"
+    )
     with (folder / "mosquitto.log").open("wb") as log:
         process = subprocess.Popen([program, "-c", str(settings)], stdin=subprocess.DEVNULL, stderr=log)
         try:

@@ -22,13 +22,15 @@ _PAGE = """\
 <html lang="en"><head><meta charset="utf-8"><title>Anomalite: what was watched</title>
 <style>
  body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24 }}
- table {{ border-collapse: collapse; width: 100% }} td, th {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd }}
+ table {{ border-collapse: collapse; width: 100% }}
+ td, th {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd }}
  svg {{ width: 100%; height: auto }} .critical {{ color: #b3261e; font-weight: 600 }} .warning {{ color: #8a5a00 }}
 </style></head><body>
 <h1>What was watched, and what was found</h1>
 <p>{title}</p>
 {plot}
-<p>Red: alerts, from opening to closing. Grey: where something is known to be wrong. Times are those of the readings.</p>
+<p>Red: alerts, from opening to closing. Grey: where something is known to be wrong.
+Times are those of the readings.</p>
 <h2>Alerts that came through the broker</h2>
 <table><tr><th>time</th><th>alert</th><th>severity</th><th>level</th><th>what</th><th>channels</th></tr>
 {rows}
@@ -51,7 +53,11 @@ def _row(alert: dict[str, Any]) -> str:
     level = "" if alert["level"] is None else f"{alert['level']:.2f}"
     when = alert["window"]["end"] if alert["window"] else alert["time"]
     cells = [when, alert["event_type"], alert["severity"], level, alert["text"], top]
-    return f'<tr class="{html.escape(alert["severity"])}">' + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
+    return (
+        f'<tr class="{html.escape(alert["severity"])}">'
+        + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
+        + "</tr>"
+    )
 
 
 def _plot(plan: Plan, alerts: list[dict[str, Any]]) -> str:
@@ -85,7 +91,7 @@ def _shade(axis: Axes, seconds: np.ndarray, plan: Plan, spans: list[tuple[float,
 
 
 def alert_spans(alerts: list[dict[str, Any]], begin_ns: int, last_s: float) -> list[tuple[float, float]]:
-    """Return (opened, closed) of every anomaly, in seconds since the first reading; one still open ends with the last."""
+    """Return (opened, closed) of every anomaly, in seconds since the first reading; one still open ends at the last."""
     spans = []
     for alert in alerts:
         if alert["event_type"] != "anomaly":
