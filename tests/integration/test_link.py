@@ -260,7 +260,7 @@ def test_a_broker_that_says_nothing_any_more_is_noticed(
             wait_until(lambda: one.link.connected, "connected again")
             one.outbox.put(alert("after"))
             wait_until(lambda: "after" in {event["id"] for event in listener.events()}, "alerts flow again")
-        assert one.outbox.stats().depth == 0
+        wait_until(lambda: one.outbox.stats().depth == 0, "every alert was acknowledged")
 
 
 def test_an_alert_delivered_late_is_historical(device: Make, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,6 +415,7 @@ class ScriptedBroker:
 
     def __init__(self, answers: Callable[[int], list[bytes]]) -> None:
         self.levels: list[int] = []
+        self.connects: list[bytes] = []
         self._answers = answers
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
@@ -427,7 +428,8 @@ class ScriptedBroker:
                 client, _ = self._server.accept()
             except OSError:
                 return
-            level = client.recv(1000)[8]
+            self.connects.append(client.recv(1000))
+            level = self.connects[-1][8]
             self.levels.append(level)
             answers = self._answers(level)
             for packet in answers:
@@ -459,6 +461,18 @@ def test_an_old_broker_is_spoken_to_in_its_own_version(device: Make, answer: lis
         assert old.levels == [5] * tries + [4]
         assert one.link.stats().protocol == "3.1.1"
         one.close()
+
+
+def test_the_session_outlives_the_delay_of_the_will_or_there_would_be_none(device: Make) -> None:
+    with ScriptedBroker(lambda _level: [CONNACK_5]) as broker:
+        one = device(broker, protocol="5")
+        one.link.start()
+        wait_until(lambda: one.link.connected, "connected")
+        one.close()
+
+    session_expiry, will_delay = bytes([0x11, 0, 0, 0, 60]), bytes([0x18, 0, 0, 0, 30])
+    assert session_expiry in broker.connects[0]
+    assert will_delay in broker.connects[0]
 
 
 def test_a_birth_that_fails_stops_no_alert(device: Make, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

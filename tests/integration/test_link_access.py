@@ -214,6 +214,23 @@ def test_a_device_under_anothers_name_keeps_its_alerts_and_says_publish_denied(
     assert listener.events() == []
 
 
+def test_an_old_stored_online_is_no_proof_that_we_may_write(
+    device: Make, tmp_path: Path, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_back, "READ_BACK_S", 0.5)
+    acl = f"user {DEVICE}\ntopic read anomalite/#\nuser viewer\ntopic readwrite anomalite/#\n"
+    with Broker(tmp_path / "broker", acl=acl, passwords={DEVICE: "right", "viewer": "right"}) as broker:
+        writer = Writer(broker, "viewer")
+        assert writer.may_write(TOPICS.state, b"online", retain=True)
+        writer.close()
+        one = device(broker, username=DEVICE, password_file=str(password), protocol="3.1.1")
+        one.outbox.put(alert("e"))
+        one.link.start()
+        wait_until(lambda: "publish_denied" in one.link.stats().problems, "the denial is told")
+
+    assert one.outbox.stats().depth == 1
+
+
 def test_alerts_flow_once_the_rules_are_right_on_3_1_1(
     device: Make, tmp_path: Path, password: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,8 +280,8 @@ class Writer:
     def _note(self, _client: Any, _data: Any, number: int, code: Any, _properties: Any) -> None:
         self.answers[number] = code.value
 
-    def may_write(self, topic: str) -> bool:
-        number = self._client.publish(topic, b"x", qos=1).mid
+    def may_write(self, topic: str, payload: bytes = b"x", *, retain: bool = False) -> bool:
+        number = self._client.publish(topic, payload, qos=1, retain=retain).mid
         wait_until(lambda: number in self.answers, "an answer")
         return self.answers[number] < 0x80
 

@@ -134,6 +134,15 @@ def test_open_events_are_saved_with_the_alert(boxes: Boxes) -> None:
     assert after.open_events("never") == []
 
 
+def test_a_commit_is_synced_to_disk_before_it_returns(boxes: Boxes) -> None:
+    box = boxes.open()
+    assert box._disk
+    database = box._disk.store._db
+
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
 def test_alert_and_open_events_are_committed_together_or_not_at_all(
     boxes: Boxes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +292,19 @@ def test_what_is_too_old_is_dropped_and_reported(boxes: Boxes) -> None:
     assert [event["id"] for event in events if event["event_type"] == "anomaly"] == ["young"]
     assert reported(events) == {1}
     assert [event["reason"] for event in events if event["event_type"] == "outbox_overflow"] == ["age"]
+
+
+def test_a_report_that_is_dropped_hands_on_what_it_reported(boxes: Boxes) -> None:
+    box = boxes.open(max_age_days=14)
+    lost = box.put(alert("lost"))
+    box.give_up(lost.key, "refused")
+    boxes.clock.sleep(15 * 86400)
+
+    events = drain(box)
+
+    assert [(event["seq"], event["reason"]) for event in events] == [(3, "age"), (4, "refused")]
+    assert reported(events[:1]) == {2}
+    assert reported(events[1:]) == {lost.seq}
 
 
 def test_an_alert_made_before_the_clock_was_set_is_not_too_old_when_it_is(boxes: Boxes) -> None:
