@@ -6,6 +6,8 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from training.artifacts import Run, RunError
@@ -46,8 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1" if options.cpu else os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its kernels differ from machine to machine
     try:
         options.command(options)
     except (RecipeError, DataError, RunError) as error:
@@ -62,9 +63,6 @@ def _parser() -> argparse.ArgumentParser:
         description=ABOUT,
         epilog=DETECTORS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--cpu", action="store_true", help="leave a graphics card alone; small models train faster without"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -146,6 +144,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep from standard error what TensorFlow's libraries write there while loading, before log levels are obeyed."""
+    sys.stderr.flush()
+    with Path(os.devnull).open("wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def _init(options: argparse.Namespace) -> None:
     from training.guess import write_recipe
 
@@ -162,7 +174,8 @@ def _init(options: argparse.Namespace) -> None:
 def _fit(options: argparse.Namespace) -> None:
     text = recipe_text(options.recipe)
     recipe = parse_recipe(text, options.recipe.name)
-    from training.fit import fit, locate
+    with _quiet_libraries():
+        from training.fit import fit, locate
 
     out = options.out or Path("runs") / recipe.name
     run = fit(recipe, locate(recipe, text, options.recipe.parent, options.data), out, progress=not options.quiet)
@@ -176,12 +189,15 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     run = Run.read(options.run)
-    from training.evaluation.report import Choice, evaluate_run
+    with _quiet_libraries():
+        from training.evaluation.evaluate import Choice, evaluate_run
+        from training.evaluation.report import write_report
 
     choice = Choice(
         false_alarm_weight=options.false_alarm_weight, miss_weight=options.miss_weight, max_far_percent=options.max_far
     )
-    print(evaluate_run(run, threshold=options.threshold, choice=choice, progress=not options.quiet))
+    evaluation = evaluate_run(run, threshold=options.threshold, choice=choice, progress=not options.quiet)
+    print(f"{write_report(run, evaluation)}\nwrote {run.path / 'metrics.json'} and {run.path / 'report.html'}")
 
 
 if __name__ == "__main__":

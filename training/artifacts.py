@@ -2,7 +2,8 @@
 
     run.json          what the detector expects and how it was normalised (`RunInfo`)
     graph/            SavedModel of the score function: constants only, batch 1, signature `serving_default`
-    normal.npz        train_windows float32 [n, T, C], train_t_ns int64 [n]; validation_values float32 [m, C], validation_t_ns int64 [m]
+    normal.npz        train_windows float32 [n, T, C], train_t_ns int64 [n];
+                      validation_values float32 [m, C], validation_t_ns int64 [m]
     faulty.npz        values float32 [n, C], t_ns int64 [n], labels bool [n]: the test part, where the data are labelled
     prefilter.npz     the Gaussian in front, fitted on the training windows
     recipe.toml       the recipe as it was given
@@ -77,7 +78,10 @@ class RunInfo:
         if self.format != FORMAT:
             raise ValueError(f"format must be {FORMAT}, got {self.format}: fit again with this version")
         if not len(self.centre) == len(self.spread) == channels:
-            raise ValueError(f"centre and spread need one figure per channel, {channels}, got {len(self.centre)} and {len(self.spread)}")
+            raise ValueError(
+                f"centre and spread need one figure per channel, {channels}, "
+                f"got {len(self.centre)} and {len(self.spread)}"
+            )
         if min(self.spread) <= 0:
             raise ValueError(f"spreads must be above 0, got {min(self.spread)}")
 
@@ -121,9 +125,15 @@ class Run:
     @cached_property
     def _normal(self) -> dict[str, Array]:
         channels, rows = len(self.input.channels), self.input.window
-        return read_arrays(self.path / "normal.npz", {
-            "train_windows": (np.float32, (None, rows, channels)), "train_t_ns": (np.int64, (None,)),
-            "validation_values": (np.float32, (None, channels)), "validation_t_ns": (np.int64, (None,))})
+        return read_arrays(
+            self.path / "normal.npz",
+            {
+                "train_windows": (np.float32, ("n", rows, channels)),
+                "train_t_ns": (np.int64, ("n",)),
+                "validation_values": (np.float32, ("m", channels)),
+                "validation_t_ns": (np.int64, ("m",)),
+            },
+        )
 
     @property
     def train_windows(self) -> Floats:
@@ -142,11 +152,17 @@ class Run:
 
     @cached_property
     def faulty(self) -> tuple[Floats, Times, NDArray[np.bool_]] | None:
-        """The labelled test part: values float32 [n, C], t_ns int64 [n], labels bool [n]; None where there are no labels."""
+        """The labelled test part: values float32 [n, C], t_ns int64 [n], labels bool [n]; None without labels."""
         if not (self.path / "faulty.npz").exists():
             return None
-        arrays = read_arrays(self.path / "faulty.npz", {
-            "values": (np.float32, (None, len(self.input.channels))), "t_ns": (np.int64, (None,)), "labels": (np.bool_, (None,))})
+        arrays = read_arrays(
+            self.path / "faulty.npz",
+            {
+                "values": (np.float32, ("n", len(self.input.channels))),
+                "t_ns": (np.int64, ("n",)),
+                "labels": (np.bool_, ("n",)),
+            },
+        )
         return arrays["values"], arrays["t_ns"], arrays["labels"]
 
     @property
@@ -180,7 +196,9 @@ class Run:
 
 def _read_info(path: Path) -> RunInfo:
     if not (path / "run.json").is_file():
-        raise RunError(f"{path} is not a run folder, it has no run.json: `python -m training fit RECIPE --out {path}` makes one")
+        raise RunError(
+            f"{path} is not a run folder, it has no run.json: `python -m training fit RECIPE --out {path}` makes one"
+        )
     try:
         return strict_json.read(RunInfo, read_json(path / "run.json"), str(path / "run.json"))
     except EdgeAgentError as error:
@@ -209,8 +227,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_arrays(path: Path, expected: Mapping[str, tuple[type[np.generic], tuple[int | None, ...]]]) -> dict[str, Array]:
-    """Read the named arrays of an npz and check types and shapes; None in a shape fits any length, the same for all arrays of a prefix.
+def read_arrays(path: Path, expected: Mapping[str, tuple[type[np.generic], tuple[int | str, ...]]]) -> dict[str, Array]:
+    """Read the named arrays of an npz and check types and shapes; the same letter in shapes stands for the same length.
 
     Raises:
         RunError: an array is missing or another than expected.
@@ -220,9 +238,15 @@ def read_arrays(path: Path, expected: Mapping[str, tuple[type[np.generic], tuple
             arrays = {name: archive[name] for name in expected}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(f"cannot read {path}: {error}") from error
+    lengths: dict[int | str, int] = {}
     for name, (kind, shape) in expected.items():
         array = arrays[name]
-        fits = len(shape) == array.ndim and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
-        if array.dtype != kind or not fits:
-            raise RunError(f"{path}: {name} must be {kind.__name__} {list(shape)}, got {array.dtype} {list(array.shape)}")
+        wanted = [
+            lengths.setdefault(size, size if isinstance(size, int) else got)
+            for size, got in zip(shape, array.shape, strict=False)
+        ]
+        if array.dtype != kind or array.ndim != len(shape) or wanted != list(array.shape):
+            raise RunError(
+                f"{path}: {name} must be {kind.__name__} {list(shape)}, got {array.dtype} {list(array.shape)}"
+            )
     return arrays

@@ -1,7 +1,8 @@
 """Recordings in: CSV, CSV.gz and Parquet files become float32 readings with reading time and labels.
 
 Bad cells are never guessed at: what is not a finite number becomes a missing value (NaN), which the windower holds for
-a few samples or lets break the window, as on the device. Rows without a readable time are dropped. Both are counted and told.
+a few samples or lets break the window, as on the device. Rows without a readable time and lines with too many cells are
+dropped. All of it is counted and told.
 
 Labels mark rows that are known to be faulty: a column above 0, or a CSV of intervals:
 
@@ -11,10 +12,10 @@ Labels mark rows that are known to be faulty: a column above 0, or a CSV of inte
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +26,18 @@ from numpy.typing import NDArray
 from edge_agent.contract.records import NS, Channel, Floats, Times
 from training.recipe import ChannelSettings, DataSettings, TimeUnit
 
+TEXT_SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
 DELIMITERS = ",;\t|"
 """Separators that are guessed from the header line."""
 
-TICKS_NS = {TimeUnit.SECONDS: NS, TimeUnit.MILLISECONDS: 1_000_000, TimeUnit.MICROSECONDS: 1_000, TimeUnit.NANOSECONDS: 1}
+TICKS_NS = {
+    TimeUnit.SECONDS: NS,
+    TimeUnit.MILLISECONDS: 1_000_000,
+    TimeUnit.MICROSECONDS: 1_000,
+    TimeUnit.NANOSECONDS: 1,
+}
 
 LARGEST_SECONDS = 1e11
 """Times since the epoch below this are seconds (it is the year 5138); each finer unit is 1,000 times larger."""
@@ -66,27 +75,40 @@ class Recording:
 
 
 def read_table(path: Path, delimiter: str = "") -> pd.DataFrame:
-    """Read a file as text columns (CSV) or typed columns (Parquet).
+    """Read a file as text columns (CSV) or typed columns (Parquet); `attrs["dropped"]` counts lines that did not fit.
 
     Raises:
         DataError: not there, empty, without a header, or of another kind.
     """
-    suffixes = "".join(path.suffixes).lower()
+    name = path.name.lower()
+    if not name.endswith((*PARQUET_SUFFIXES, *TEXT_SUFFIXES)):
+        raise DataError(f"{path}: expected .csv, .csv.gz or .parquet, got {path.suffix or 'no suffix'!r}")
     try:
-        if suffixes.endswith((".parquet", ".pq")):
-            table = pd.read_parquet(path)
-        elif suffixes.endswith((".csv", ".csv.gz", ".txt", ".tsv")):
-            table = pd.read_csv(path, sep=delimiter or guess_delimiter(path), dtype=str, skipinitialspace=True, on_bad_lines="skip",
-                                encoding="utf-8-sig", keep_default_na=True)
-        else:
-            raise DataError(f"{path}: expected .csv, .csv.gz or .parquet, got {path.suffix or 'no suffix'!r}")
+        table = pd.read_parquet(path) if name.endswith(PARQUET_SUFFIXES) else _read_text(path, delimiter)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; file names in a recipe are relative to the recipe") from error
-    except (OSError, ValueError, EOFError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     if table.empty:
         raise DataError(f"{path} has a header but no readings")
     table.columns = [str(column).strip() for column in table.columns]
+    return table
+
+
+def _read_text(path: Path, delimiter: str) -> pd.DataFrame:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", pd.errors.ParserWarning)
+        table = pd.read_csv(
+            path,
+            sep=delimiter or guess_delimiter(path),
+            dtype=str,
+            index_col=False,
+            skipinitialspace=True,
+            on_bad_lines="warn",
+            encoding="utf-8-sig",
+            encoding_errors="replace",
+        )
+    table.attrs["dropped"] = sum(str(warning.message).count("Skipping line") for warning in told)
     return table
 
 
@@ -100,15 +122,20 @@ def guess_delimiter(path: Path) -> str:
     return max(DELIMITERS, key=header.count)
 
 
-def read_recording(path: Path, settings: DataSettings, channels: tuple[ChannelSettings, ...], rate_hz: float,
-                   labels_file: Path | None = None) -> Recording:
+def read_recording(
+    path: Path,
+    settings: DataSettings,
+    channels: tuple[ChannelSettings, ...],
+    rate_hz: float,
+    labels_file: Path | None = None,
+) -> Recording:
     """Read one file as the recipe says.
 
     Raises:
         DataError: a column is missing or not numeric, times do not rise, labels do not fit.
     """
     table = read_table(path, settings.delimiter)
-    remarks: list[str] = []
+    remarks = [f"{dropped} lines with too many cells were dropped"] if (dropped := table.attrs.get("dropped")) else []
     t_ns, readable = _times(table, settings, rate_hz, path)
     if not readable.all():
         remarks.append(f"{int((~readable).sum())} rows without a readable time were dropped")
@@ -116,7 +143,9 @@ def read_recording(path: Path, settings: DataSettings, channels: tuple[ChannelSe
     _check_rising(t_ns, path, remarks)
     values = np.stack([_numbers(table, channel.column or channel.name, path, remarks) for channel in channels], axis=1)
     labels = _labels(table, settings, t_ns, labels_file, path)
-    return Recording(name=path.name, values=values, t_ns=t_ns, labels=labels, sha256=_sha256(path), remarks=tuple(remarks))
+    return Recording(
+        name=path.name, values=values, t_ns=t_ns, labels=labels, sha256=_sha256(path), remarks=tuple(remarks)
+    )
 
 
 def find_channels(path: Path, settings: DataSettings) -> tuple[ChannelSettings, ...]:
@@ -125,8 +154,10 @@ def find_channels(path: Path, settings: DataSettings) -> tuple[ChannelSettings, 
     apart = {settings.time_column, settings.label_column, *settings.ignore_columns}
     names = [name for name in table.columns if name not in apart and numeric_share(table[name]) > 1 - MOST_BAD_CELLS]
     if not names:
-        raise DataError(f"{path}: no numeric column left for a channel; columns are {', '.join(table.columns)}, "
-                        f"delimiter {settings.delimiter or guess_delimiter(path)!r}")
+        raise DataError(
+            f"{path}: no numeric column left for a channel; columns are {', '.join(table.columns)}, "
+            f"delimiter {settings.delimiter or guess_delimiter(path)!r}"
+        )
     return tuple(ChannelSettings(name=name) for name in names)
 
 
@@ -136,17 +167,23 @@ def numeric_share(column: pd.Series) -> float:
 
 
 def parse_times(column: pd.Series, unit: TimeUnit) -> tuple[Times, NDArray[np.bool_]]:
-    """Reading time in nanoseconds since the epoch, and which cells could be read; text is UTC unless it says otherwise."""
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64) if not _is_datetime(column) else np.full(len(column), np.nan)
+    """Reading time in ns since the epoch, and which cells could be read; text is UTC unless it says otherwise."""
+    numbers = (
+        pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+        if not _is_datetime(column)
+        else np.full(len(column), np.nan)
+    )
     readable = np.isfinite(numbers)
-    if readable.mean() > MOST_BAD_CELLS:
+    if readable.mean() >= 1 - MOST_BAD_CELLS:
         tick = TICKS_NS[_guess_unit(numbers[readable]) if unit is TimeUnit.AUTO else unit]
         whole = np.where(readable, np.floor(np.nan_to_num(numbers)), 0)
         fraction = np.where(readable, np.nan_to_num(numbers) - whole, 0)
         return whole.astype(np.int64) * tick + np.round(fraction * tick).astype(np.int64), readable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        stamps = pd.DatetimeIndex(pd.to_datetime(column, errors="coerce", utc=True, format=None if _is_datetime(column) else "ISO8601"))
+        stamps = pd.DatetimeIndex(
+            pd.to_datetime(column, errors="coerce", utc=True, format=None if _is_datetime(column) else "ISO8601")
+        )
         if stamps.isna().mean() > MOST_BAD_CELLS:
             stamps = pd.DatetimeIndex(pd.to_datetime(column, errors="coerce", utc=True))
     readable = ~np.asarray(stamps.isna())
@@ -170,16 +207,20 @@ def _times(table: pd.DataFrame, settings: DataSettings, rate_hz: float, path: Pa
         return (np.arange(len(table)) * (NS / rate_hz)).round().astype(np.int64), np.ones(len(table), bool)
     t_ns, readable = parse_times(_column(table, settings.time_column, path), settings.time_unit)
     if readable.mean() < 1 - MOST_BAD_CELLS:
-        raise DataError(f"{path}: column {settings.time_column!r} should hold times (ISO 8601 or a number), got for instance "
-                        f"{table[settings.time_column].iloc[0]!r}")
+        raise DataError(
+            f"{path}: column {settings.time_column!r} should hold times (ISO 8601 or a number), got for instance "
+            f"{table[settings.time_column].iloc[0]!r}"
+        )
     return t_ns, readable
 
 
 def _check_rising(t_ns: Times, path: Path, remarks: list[str]) -> None:
     standing = int((np.diff(t_ns) <= 0).sum())
     if standing > MOST_STANDING_TIMES * len(t_ns):
-        raise DataError(f"{path}: time does not rise in {standing} of {len(t_ns)} rows; sort the file, give a finer time column, "
-                        'or leave time_column = "" to count rows at rate_hz')
+        raise DataError(
+            f"{path}: time does not rise in {standing} of {len(t_ns)} rows; sort the file, give a finer time column, "
+            'or leave time_column = "" to count rows at rate_hz'
+        )
     if standing:
         remarks.append(f"time does not rise in {standing} rows: windows break there")
 
@@ -198,21 +239,29 @@ def _numbers(table: pd.DataFrame, name: str, path: Path, remarks: list[str]) -> 
     bad = ~np.isfinite(values)
     if bad.mean() > MOST_BAD_CELLS:
         first = column[bad].iloc[0]
-        raise DataError(f"{path}: column {name!r} should hold numbers, but {int(bad.sum())} of {len(bad)} cells do not, for instance {first!r}")
+        raise DataError(
+            f"{path}: column {name!r} should hold numbers, but {int(bad.sum())} of {len(bad)} cells do not, "
+            f"for instance {first!r}"
+        )
     if bad.any():
         remarks.append(f"{int(bad.sum())} cells of {name!r} are not finite numbers: missing values")
-    values[bad] = np.nan
-    return values
+    return np.where(bad, np.float32(np.nan), values)
 
 
-def _labels(table: pd.DataFrame, settings: DataSettings, t_ns: Times, labels_file: Path | None, path: Path) -> NDArray[np.bool_] | None:
+def _labels(
+    table: pd.DataFrame, settings: DataSettings, t_ns: Times, labels_file: Path | None, path: Path
+) -> NDArray[np.bool_] | None:
     if settings.label_column:
         column = _column(table, settings.label_column, path)
-        numbers = pd.to_numeric(column.replace({"True": 1, "False": 0, "true": 1, "false": 0}), errors="coerce").to_numpy(np.float64)
+        numbers = pd.to_numeric(
+            column.replace({"True": 1, "False": 0, "true": 1, "false": 0}), errors="coerce"
+        ).to_numpy(np.float64)
         if np.isnan(numbers).any():
-            raise DataError(f"{path}: label column {settings.label_column!r} must be 0 (normal) or above (faulty) in every row, got for "
-                            f"instance {column[np.isnan(numbers)].iloc[0]!r}")
-        return numbers > 0
+            raise DataError(
+                f"{path}: label column {settings.label_column!r} must be 0 (normal) or above (faulty) in every row, "
+                f"got for instance {column[np.isnan(numbers)].iloc[0]!r}"
+            )
+        return np.asarray(numbers > 0)
     if labels_file is None:
         return None
     labels = np.zeros(len(t_ns), bool)

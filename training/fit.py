@@ -27,6 +27,7 @@ from edge_agent.contract.decision import DecisionRule
 from edge_agent.contract.manifest import DecisionSpec, InputSpec
 from edge_agent.contract.prefilter import Prefilter
 from edge_agent.contract.rate import TOLERANCE, measured_rate_hz
+from edge_agent.contract.records import Floats
 from edge_agent.contract.stuck import stuck_limits
 from training.artifacts import Run, RunInfo, write_info, write_json
 from training.data import DataError, Recording, as_channels, find_channels, read_recording
@@ -37,6 +38,7 @@ from training.recipe import ChannelSettings, Recipe
 from training.splits import Rows, Splits, Windows, check_enough, joined, sequences_of, split, windows_of
 
 logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
@@ -58,7 +60,12 @@ def locate(recipe: Recipe, text: str, folder: Path, data: Iterable[Path] = ()) -
     if not files:
         raise DataError("no data: name files in the recipe under [data] files, or give --data FILE")
     labels = folder / recipe.data.labels_file if recipe.data.labels_file else None
-    return Sources(recipe_text=text, files=files, test_files=tuple(folder / name for name in recipe.data.test_files), labels_file=labels)
+    return Sources(
+        recipe_text=text,
+        files=files,
+        test_files=tuple(folder / name for name in recipe.data.test_files),
+        labels_file=labels,
+    )
 
 
 def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -> Run:
@@ -71,7 +78,9 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
     seed_everything(recipe.training.seed)
     cls = detector_class(recipe)
     channels = recipe.channels or find_channels(sources.files[0], recipe.data)
-    recordings, tests = (read_all(paths, recipe, channels, sources.labels_file) for paths in (sources.files, sources.test_files))
+    recordings, tests = (
+        read_all(paths, recipe, channels, sources.labels_file) for paths in (sources.files, sources.test_files)
+    )
     parts = split(recordings, tests, recipe)
     check_rate(parts.training, recipe)
     spec = input_spec(recipe, channels, parts.training, streaming=cls.streaming)
@@ -79,13 +88,14 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
     check_enough(train, "training")
     validation = windows_of(parts.validation, spec.rule())
     check_enough(validation, "validation")
-    front = Front.fit(joined(parts.training).values, recipe.scaling.method, recipe.scaling.body_range)
+    front = Front.fit(plausible(joined(parts.training), spec), recipe.scaling.method, recipe.scaling.body_range)
     detector = make_detector(recipe, front)
+    prefilter = _prefilter(train, spec)
     curves = detector.fit(_normal_data(train, spec), progress=progress)
     unfinished = _fresh_folder(out)
     detector.score_graph().save(unfinished / "graph")
     _write_arrays(unfinished, train, parts)
-    Prefilter.fit(train.values, names=tuple(channel.name for channel in spec.channels)).to_npz(unfinished / "prefilter.npz")
+    prefilter.to_npz(unfinished / "prefilter.npz")
     (unfinished / "recipe.toml").write_text(sources.recipe_text, encoding="utf-8")
     write_json(unfinished / "metrics.json", {"fit": _figures(train, validation, parts, curves)})
     write_json(unfinished / "provenance.json", _provenance([*recordings, *tests], recipe))
@@ -99,7 +109,9 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def read_all(paths: Iterable[Path], recipe: Recipe, channels: tuple[ChannelSettings, ...], labels_file: Path | None) -> list[Recording]:
+def read_all(
+    paths: Iterable[Path], recipe: Recipe, channels: tuple[ChannelSettings, ...], labels_file: Path | None
+) -> list[Recording]:
     """Read recordings and log what was wrong with them."""
     recordings = [read_recording(path, recipe.data, channels, recipe.windows.rate_hz, labels_file) for path in paths]
     for recording in recordings:
@@ -117,19 +129,47 @@ def check_rate(parts: tuple[Rows, ...], recipe: Recipe) -> None:
     asked = recipe.windows.rate_hz
     for part in parts:
         measured = measured_rate_hz(part.t_ns, recipe.windows.gap_s)
-        if measured is not None and abs(measured / asked - 1) > TOLERANCE:
-            raise DataError(f"the data have {measured:.4g} readings a second, the recipe says {asked:g}: set windows.rate_hz = {measured:.4g}")
+        if abs(measured / asked - 1) > TOLERANCE:
+            raise DataError(
+                f"the data have {measured:.4g} readings a second, the recipe says {asked:g}: "
+                f"set windows.rate_hz = {measured:.4g}"
+            )
 
 
-def input_spec(recipe: Recipe, channels: tuple[ChannelSettings, ...], training: tuple[Rows, ...], *, streaming: bool) -> InputSpec:
+def input_spec(
+    recipe: Recipe, channels: tuple[ChannelSettings, ...], training: tuple[Rows, ...], *, streaming: bool
+) -> InputSpec:
     """What the detector expects of its stream; limits of stuck channels come from the training rows."""
     settings = recipe.windows
     limits = [stuck_limits(rows.values, settings.rows) for rows in training]
-    longest = tuple(None if None in column else max(limit for limit in column if limit) for column in zip(*limits, strict=True))
+    longest = tuple(
+        None if None in column else max(limit for limit in column if limit) for column in zip(*limits, strict=True)
+    )
     return InputSpec(
-        channels=as_channels(channels), rate_hz=settings.rate_hz, hold=settings.hold, max_gap_s=settings.gap_s, stuck_samples=longest,
-        window=1 if streaming else settings.rows, stride=1 if streaming else settings.stride,
-        streaming=streaming, warm_up=settings.warm_up if streaming else 0)
+        channels=as_channels(channels),
+        rate_hz=settings.rate_hz,
+        hold=settings.hold,
+        max_gap_s=settings.gap_s,
+        stuck_samples=longest,
+        window=1 if streaming else settings.rows,
+        stride=1 if streaming else settings.stride,
+        streaming=streaming,
+        warm_up=settings.warm_up if streaming else 0,
+    )
+
+
+def plausible(rows: Rows, spec: InputSpec) -> Floats:
+    """The readings [n, C], NaN where out of a channel's range: never scored, so they must not set its spread."""
+    low = np.array([-np.inf if channel.low is None else channel.low for channel in spec.channels])
+    high = np.array([np.inf if channel.high is None else channel.high for channel in spec.channels])
+    return np.where((rows.values >= low) & (rows.values <= high), rows.values, np.float32(np.nan))
+
+
+def _prefilter(train: Windows, spec: InputSpec) -> Prefilter:
+    try:
+        return Prefilter.fit(train.values, names=tuple(channel.name for channel in spec.channels))
+    except ValueError as error:
+        raise DataError(f"training: {error}") from error
 
 
 def _normal_data(train: Windows, spec: InputSpec) -> NormalData:
@@ -139,8 +179,13 @@ def _normal_data(train: Windows, spec: InputSpec) -> NormalData:
 
 def _write_arrays(folder: Path, train: Windows, parts: Splits) -> None:
     validation = joined(parts.validation)
-    np.savez(folder / "normal.npz", train_windows=train.values, train_t_ns=train.t_ns,
-             validation_values=validation.values, validation_t_ns=validation.t_ns)
+    np.savez(
+        folder / "normal.npz",
+        train_windows=train.values,
+        train_t_ns=train.t_ns,
+        validation_values=validation.values,
+        validation_t_ns=validation.t_ns,
+    )
     labelled = tuple(rows for rows in parts.test if rows.labels is not None)
     if labelled:
         test = joined(labelled)
@@ -158,22 +203,46 @@ def _figures(train: Windows, validation: Windows, parts: Splits, curves: Curves)
 
 def _provenance(recordings: list[Recording], recipe: Recipe) -> dict[str, object]:
     return {
-        "data": [{"file": recording.name, "sha256": recording.sha256, "rows": len(recording), "remarks": list(recording.remarks)}
-                 for recording in recordings],
+        "data": [
+            {
+                "file": recording.name,
+                "sha256": recording.sha256,
+                "rows": len(recording),
+                "remarks": list(recording.remarks),
+            }
+            for recording in recordings
+        ],
         "seed": recipe.training.seed,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "tensorflow", "keras", "scikit-learn")}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "tensorflow", "keras", "scikit-learn")},
+        },
     }
 
 
 def _info(recipe: Recipe, detector: Detector[object], spec: InputSpec) -> RunInfo:
     decision = recipe.decision
-    rule = DecisionRule(n=decision.n, m=decision.m, hysteresis=decision.hysteresis, hold_off_s=decision.hold_off_s, update_s=decision.update_s)
+    rule = DecisionRule(
+        n=decision.n,
+        m=decision.m,
+        hysteresis=decision.hysteresis,
+        hold_off_s=decision.hold_off_s,
+        update_s=decision.update_s,
+    )
     return RunInfo(
-        name=recipe.name, created=datetime.now(UTC).isoformat(timespec="seconds"), detector=recipe.detector["type"],
-        has_body=detector.has_body, body_range=recipe.scaling.body_range,
-        centre=tuple(detector.front.centre.tolist()), spread=tuple(detector.front.spread.tolist()),
-        input=spec, decision=DecisionSpec(rule=rule, alarms_per_day=decision.alarms_per_day), k=decision.k,
-        prefilter_mode=recipe.prefilter.mode, max_skip_s=recipe.prefilter.max_skip_s)
+        name=recipe.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        detector=recipe.detector["type"],
+        has_body=detector.has_body,
+        body_range=recipe.scaling.body_range,
+        centre=tuple(detector.front.centre.tolist()),
+        spread=tuple(detector.front.spread.tolist()),
+        input=spec,
+        decision=DecisionSpec(rule=rule, alarms_per_day=decision.alarms_per_day),
+        k=decision.k,
+        prefilter_mode=recipe.prefilter.mode,
+        max_skip_s=recipe.prefilter.max_skip_s,
+    )
 
 
 def _fresh_folder(out: Path) -> Path:
@@ -190,5 +259,3 @@ def _finish(unfinished: Path, out: Path) -> Run:
     shutil.rmtree(out, ignore_errors=True)
     unfinished.rename(out)
     return Run.read(out)
-
-

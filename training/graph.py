@@ -29,7 +29,7 @@ from edge_agent.contract.records import Doubles, Floats
 from training.recipe import Scaling
 
 CLAMP_SPREADS = 1e6
-"""Training spreads at which the normalised window is clamped: 1e20 and infinity stay finite in float32 after squaring."""
+"""Training spreads at which the normalised window is clamped: 1e20 stays finite in float32 after squaring."""
 
 SMALLEST_SPREAD = 1e-3
 """Spread of a channel that never moved in training, as a share of its magnitude: a change by 0.1 % is one spread."""
@@ -39,6 +39,9 @@ FLOAT32_STEPS = 8
 
 TINY = 1e-30
 """Keeps the shares of an all-zero window finite; far below any squared residual in float32 that matters."""
+
+FRONT, BODY, HEAD = "front/", "body/", "head/"
+"""Name scopes; the slash makes TensorFlow enter the same scope again instead of a numbered one beside it."""
 
 Outputs = dict[str, tf.Tensor]
 
@@ -72,11 +75,14 @@ class Front:
         magnitude = np.maximum(np.abs(centre), np.nanmax(np.abs(values), axis=0))
         resting = np.where(magnitude > 0, SMALLEST_SPREAD * magnitude, 1.0)
         spread = np.where(deviation > 0, spread, resting)
-        return cls(centre=centre, spread=np.maximum(spread, FLOAT32_STEPS * np.spacing(magnitude.astype(np.float32))),
-                   body_range=body_range)
+        return cls(
+            centre=centre,
+            spread=np.maximum(spread, FLOAT32_STEPS * np.spacing(magnitude.astype(np.float32))),
+            body_range=body_range,
+        )
 
     def normalise(self, values: Floats) -> Floats:
-        """z of readings [..., C] in numpy: what the fit sees, and what `graph` computes."""
+        """Z of readings [..., C] in numpy: what the fit sees, and what `graph` computes."""
         z = (values - self.centre.astype(np.float32)) * (1 / self.spread).astype(np.float32)
         return np.clip(z, -CLAMP_SPREADS, CLAMP_SPREADS).astype(np.float32)
 
@@ -85,14 +91,14 @@ class Front:
         return np.clip(z, -self.body_range, self.body_range)
 
     def graph(self, window: tf.Tensor) -> tf.Tensor:
-        """z of the window in the graph, scope `front`."""
-        with tf.name_scope("front"):
+        """Z of the window in the graph, scope `front`."""
+        with tf.name_scope(FRONT):
             z = (window - tf.constant(self.centre, tf.float32)) * tf.constant(1 / self.spread, tf.float32)
             return limited(z, CLAMP_SPREADS)
 
     def body_input(self, z: tf.Tensor) -> tf.Tensor:
-        """z saturated at the body's range in the graph, scope `front`."""
-        with tf.name_scope("front"):
+        """Z saturated at the body's range in the graph, scope `front`."""
+        with tf.name_scope(FRONT):
             return limited(z, self.body_range)
 
     def range_term(self, z: tf.Tensor) -> tf.Tensor:
@@ -102,15 +108,43 @@ class Front:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reach:
+    """How far the channels went in training, and half as far again: what a body may be asked and may answer.
+
+    A network knows nothing of what lies beyond; an answer from there could fall as a fault grows.
+    """
+
+    low: Floats
+    """float32 [C], in training spreads."""
+    high: Floats
+    """float32 [C], in training spreads."""
+
+    @classmethod
+    def fit(cls, z: Floats, body_range: float) -> Reach:
+        """Of normalised training rows [..., C], within the body's range."""
+        low, high = z.reshape(-1, z.shape[-1]).min(axis=0), z.reshape(-1, z.shape[-1]).max(axis=0)
+        margin = (high - low) / 2
+        return cls(low=np.maximum(low - margin, -body_range), high=np.minimum(high + margin, body_range))
+
+    def limit(self, values: Floats) -> Floats:
+        """Clip [..., C] in numpy."""
+        return np.clip(values, self.low, self.high)
+
+    def graph(self, values: tf.Tensor) -> tf.Tensor:
+        """Clip [..., C] in the graph."""
+        return tf.minimum(tf.maximum(values, tf.constant(self.low)), tf.constant(self.high))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScoreGraph:
     """A function of tensors and the shapes it is traced with."""
 
     function: Callable[..., Outputs]
-    """Takes `inputs` by name; gives `score` [1], optionally `contributions` [1, C], and every `state_<name>` it takes."""
+    """Takes `inputs` by name; gives `score` [1], perhaps `contributions` [1, C], and every `state_<name>` it takes."""
     inputs: Mapping[str, tuple[int, ...]]
     """Static float32 shapes, `window` first."""
 
-    def concrete(self) -> Any:  # noqa: ANN401 - TensorFlow does not export the type
+    def concrete(self) -> Any:
         """Trace the function with its static shapes."""
         specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in self.inputs.items()}
         return tf.function(self.function).get_concrete_function(**specs)
@@ -119,7 +153,9 @@ class ScoreGraph:
         """Write a SavedModel with the signature `serving_default` and no variables."""
         concrete = self.concrete()
         if concrete.variables:
-            raise ValueError(f"a score graph must hold constants only, got the variables {[v.name for v in concrete.variables]}")
+            raise ValueError(
+                f"a score graph must hold constants only, got the variables {[v.name for v in concrete.variables]}"
+            )
         tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": concrete})
 
 
@@ -136,11 +172,11 @@ def score_and_contributions(parts: tf.Tensor, weights: tf.Tensor) -> Outputs:
         weights: [1, C], at least 0: how much of the score each channel explains, on any scale.
 
     Returns:
-        `score` [1], and `contributions` [1, C], at least 0, that sum to the score.
+        `score` [1], and `contributions` [1, C], the share of each channel, at least 0, summing to 1.
     """
     score = tf.reduce_sum(parts, axis=1)
     share = weights / (tf.reduce_sum(weights, axis=1, keepdims=True) + TINY)
-    return {"score": score, "contributions": share * tf.reshape(score, [1, 1])}
+    return {"score": score, "contributions": share}
 
 
 class FrozenNetwork:
@@ -154,6 +190,6 @@ class FrozenNetwork:
 
     def graph(self, inputs: tf.Tensor) -> tf.Tensor:
         """The model's output in the graph, scope `body`."""
-        with tf.name_scope("body"):
+        with tf.name_scope(BODY):
             constants = ([tf.constant(weight) for weight in weights] for weights in (self._trainable, self._other))
             return self._model.stateless_call(*constants, inputs, training=False)[0]

@@ -11,7 +11,8 @@
     ├── prefilter: PrefilterSettings  the Gaussian in front of the detector
     └── decision: DecisionSettings    thresholds and the life of an event
 
-Settings are frozen and checked when built, without touching a file. Unknown keys are refused with the nearest known name.
+Settings are frozen and checked when built, without touching a file. Unknown keys are refused with the nearest known
+name.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class DataSettings:
     delimiter: str = ""
     """Column separator of a CSV; empty: guessed from the header."""
     time_column: str = ""
-    """Column with the reading time, text (ISO 8601, UTC unless it says otherwise) or a number; empty: row number / rate_hz."""
+    """Column with the reading time, text (ISO 8601, UTC unless it says otherwise) or a number; empty: row / rate_hz."""
     time_unit: TimeUnit = TimeUnit.AUTO
     label_column: str = ""
     """Column that is above 0 in rows known to be faulty; empty: none."""
@@ -120,11 +121,16 @@ class WindowSettings:
     def __post_init__(self) -> None:
         """Refuse what no window can be."""
         _check(self.rate_hz > 0, f"rate_hz must be above 0, got {self.rate_hz}")
-        _check(self.rows >= 2, f"rows must be at least 2, got {self.rows}")  # noqa: PLR2004 - a slope needs two points
+        _check(self.rows >= 2, f"rows must be at least 2, got {self.rows}")
         _check(self.stride >= 1, f"stride must be at least 1, got {self.stride}")
-        _check(self.hold >= 0 and self.warm_up >= 0, f"hold and warm_up must not be negative, got {self.hold} and {self.warm_up}")
-        _check(self.max_gap_s is None or self.max_gap_s * self.rate_hz > 1,
-               f"max_gap_s must be longer than one sample, {1 / self.rate_hz:g} s, got {self.max_gap_s}")
+        _check(
+            self.hold >= 0 and self.warm_up >= 0,
+            f"hold and warm_up must not be negative, got {self.hold} and {self.warm_up}",
+        )
+        _check(
+            self.max_gap_s is None or self.max_gap_s * self.rate_hz > 1,
+            f"max_gap_s must be longer than one sample, {1 / self.rate_hz:g} s, got {self.max_gap_s}",
+        )
 
     @property
     def gap_s(self) -> float:
@@ -181,7 +187,10 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Refuse what would not train."""
-        _check(self.epochs >= 1 and self.batch >= 1, f"epochs and batch must be at least 1, got {self.epochs} and {self.batch}")
+        _check(
+            self.epochs >= 1 and self.batch >= 1,
+            f"epochs and batch must be at least 1, got {self.epochs} and {self.batch}",
+        )
         _check(0 < self.learning_rate < 1, f"learning_rate must be between 0 and 1, got {self.learning_rate}")
         _check(self.patience >= 0, f"patience must not be negative, got {self.patience}")
         _check(0 < self.stopping < 1, f"stopping must be a share between 0 and 1, got {self.stopping}")
@@ -197,7 +206,7 @@ class PrefilterSettings:
 
     def __post_init__(self) -> None:
         """Refuse a time that never comes."""
-        _check(0 < self.max_skip_s <= 1e9, f"max_skip_s must be above 0 and at most 1e9, got {self.max_skip_s}")  # noqa: PLR2004
+        _check(0 < self.max_skip_s <= 1e9, f"max_skip_s must be above 0 and at most 1e9, got {self.max_skip_s}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,12 +297,16 @@ def recipe_text(path: Path) -> str:
     """
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
-            raise RecipeError(f"{path} has {path.stat().st_size} bytes, a recipe at most {MAX_RECIPE_BYTES}: is it the data?")
+            raise RecipeError(
+                f"{path} has {path.stat().st_size} bytes, a recipe at most {MAX_RECIPE_BYTES}: is it the data?"
+            )
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error}; `python -m training init data.csv` writes one") from error
+        raise RecipeError(
+            f"cannot read the recipe {path}: {error}; `python -m training init data.csv` writes one"
+        ) from error
 
 
-def _check(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
+def _check(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)

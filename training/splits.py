@@ -73,7 +73,7 @@ class Windows:
 def split(recordings: Iterable[Recording], test_recordings: Iterable[Recording], recipe: Recipe) -> Splits:
     """Cut each recording by the recipe; `test_recordings` are for testing as a whole.
 
-    Unlabelled recordings have nothing to be tested against unless `fit_rows` says so: all of their rows are for the fit.
+    Of recordings without labels nothing is left for testing, unless `fit_rows` says so.
 
     Raises:
         DataError: a recording is too short for its parts.
@@ -85,7 +85,9 @@ def split(recordings: Iterable[Recording], test_recordings: Iterable[Recording],
         validation.append(normal_only(_rows(recording, slice(first, fit)), recipe))
         test.append(_rows(recording, slice(fit, len(recording))))
     test += [_rows(recording, slice(None)) for recording in test_recordings]
-    return Splits(training=tuple(training), validation=tuple(validation), test=tuple(rows for rows in test if len(rows)))
+    return Splits(
+        training=tuple(training), validation=tuple(validation), test=tuple(rows for rows in test if len(rows))
+    )
 
 
 def _bounds(recording: Recording, recipe: Recipe) -> tuple[int, int]:
@@ -97,9 +99,11 @@ def _bounds(recording: Recording, recipe: Recipe) -> tuple[int, int]:
         fit = rows if recording.labels is None else rows - round(settings.test * rows)
     first = fit - round(settings.validation * fit)
     if first - recipe.guard_rows < recipe.windows.rows or fit - first < recipe.windows.rows:
-        raise DataError(f"{recording.name} has {rows} rows, {fit} of them for the fit: too few for {first - recipe.guard_rows} rows of training, "
-                        f"{recipe.guard_rows} of guard and {fit - first} of validation with windows of {recipe.windows.rows}; "
-                        "record longer, or set shorter windows.rows or split.guard_s")
+        raise DataError(
+            f"{recording.name} has {rows} rows, {fit} of them for the fit: {first - recipe.guard_rows} for training, "
+            f"{recipe.guard_rows} of guard and {fit - first} for validation are too few for windows of "
+            f"{recipe.windows.rows} rows; record longer, or set shorter windows.rows or split.guard_s"
+        )
     return fit, first
 
 
@@ -120,8 +124,13 @@ def normal_only(rows: Rows, recipe: Recipe) -> Rows:
 
 def joined(parts: tuple[Rows, ...]) -> Rows:
     """The parts one after the other; between two files time jumps, which breaks the windows."""
-    labels = None if any(part.labels is None for part in parts) else np.concatenate([part.labels for part in parts])  # type: ignore[misc]
-    return Rows(values=np.concatenate([part.values for part in parts]), t_ns=np.concatenate([part.t_ns for part in parts]), labels=labels)
+    known = [part.labels for part in parts if part.labels is not None]
+    labels = np.concatenate(known) if len(known) == len(parts) else None
+    return Rows(
+        values=np.concatenate([part.values for part in parts]),
+        t_ns=np.concatenate([part.t_ns for part in parts]),
+        labels=labels,
+    )
 
 
 def windows_of(parts: Iterable[Rows], rule: WindowRule) -> Windows:
@@ -138,10 +147,14 @@ def windows_of(parts: Iterable[Rows], rule: WindowRule) -> Windows:
                 runs.append(len(unknown))
     warming = [np.arange(len(batch.t_ns)) < batch.warming for batch in batches]
     return Windows(
-        values=np.concatenate([np.empty((0, rule.window, len(rule.channels)), np.float32), *(batch.values for batch in batches)]),
+        values=np.concatenate(
+            [np.empty((0, rule.window, len(rule.channels)), np.float32), *(batch.values for batch in batches)]
+        ),
         t_ns=np.concatenate([np.empty(0, np.int64), *(batch.t_ns for batch in batches)]),
         run=np.repeat(np.array(runs, np.int64), [len(batch.t_ns) for batch in batches]),
-        warming=np.concatenate([np.empty(0, bool), *warming]), unknown=tuple(unknown))
+        warming=np.concatenate([np.empty(0, bool), *warming]),
+        unknown=tuple(unknown),
+    )
 
 
 def sequences_of(windows: Windows) -> tuple[Floats, ...]:

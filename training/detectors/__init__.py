@@ -1,4 +1,7 @@
-"""The detectors by the name a recipe gives them. A new one is a file here, a line below and a recipe in `training/recipes`."""
+"""The detectors by the name a recipe gives them.
+
+A new one is a file here, a line in `DETECTORS` and a recipe in `training/recipes`.
+"""
 
 from __future__ import annotations
 

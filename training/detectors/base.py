@@ -18,7 +18,7 @@ Curves = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NormalData:
-    """What a detector is fitted on. The validation part is not here: thresholds are set on it, and the fit must not know it."""
+    """What a detector is fitted on: not the validation part, since thresholds are set on it."""
 
     windows: Floats
     """float32 [n, T, C] raw training windows in time order; a streaming detector's have T = 1."""
@@ -50,7 +50,7 @@ class Detector(ABC, Generic[S]):
         return len(self.front.centre)
 
     @classmethod
-    def check(cls, settings: S, rows: int) -> None:  # noqa: B027 - most have nothing to check
+    def check(cls, settings: S, rows: int) -> None:
         """Refuse settings that do not go with windows of `rows` rows.
 
         Raises:

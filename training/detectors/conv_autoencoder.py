@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from training.detectors.base import Curves, Detector, NormalData
 from training.detectors.network import train_network
-from training.detectors.residual import Residual
-from training.graph import Outputs, ScoreGraph, FrozenNetwork
+from training.detectors.residual import Residual, check_mean_rows
+from training.graph import FrozenNetwork, Outputs, ScoreGraph
 
 DOWNSAMPLING = 4
 """Two convolutions of stride 2: the window's rows must be a multiple."""
@@ -26,29 +26,36 @@ class ConvAutoencoderSettings:
     """Channels of the code, at a quarter of the rows: T / 4 x code figures must hold a window of T x C."""
     kernel: int = 7
     """Rows that a convolution sees."""
+    mean_rows: int = 10
+    """Rows whose mean residual counts too: more see smaller lasting shifts; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         """Refuse what builds no network."""
         if min(self.filters, self.code, self.kernel) < 1:
-            raise ValueError(f"filters, code and kernel must be at least 1, got {self.filters}, {self.code} and {self.kernel}")
+            raise ValueError(
+                f"filters, code and kernel must be at least 1, got {self.filters}, {self.code} and {self.kernel}"
+            )
 
 
 class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
     """Autoencoder of strided convolutions; up-sampling by rearranging channels, which every accelerator has.
 
-        r = decode(encode(z saturated)),   score = mean (z - r clipped)^2 + range term     (see `Residual`)
+        r = decode(encode(z saturated)),   score: see `Residual`
 
-    Sources: J. Masci et al., "Stacked convolutional auto-encoders for hierarchical feature extraction", ICANN 2011; W. Shi et
-    al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network", CVPR 2016.
+    Sources: J. Masci et al., "Stacked convolutional auto-encoders for hierarchical feature extraction", ICANN 2011;
+    W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
+    network", CVPR 2016.
     """
 
     Settings = ConvAutoencoderSettings
     has_body = True
+    residual: Residual
     network: keras.Model
 
     @classmethod
-    def check(cls, settings: ConvAutoencoderSettings, rows: int) -> None:  # noqa: ARG003 - one face for all
-        """Refuse windows that do not halve twice."""
+    def check(cls, settings: ConvAutoencoderSettings, rows: int) -> None:
+        """Refuse windows that do not halve twice, and means longer than the window."""
+        check_mean_rows(settings.mean_rows, rows)
         if rows % DOWNSAMPLING:
             raise ValueError(f"windows.rows must be a multiple of {DOWNSAMPLING} for a conv_autoencoder, got {rows}")
 
@@ -59,29 +66,33 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
         def convolution(filters: int, stride: int = 1, activation: str | None = None) -> keras.Layer:
             return layers.Conv1D(filters, settings.kernel, strides=stride, padding="same", activation=activation)
 
-        return keras.Sequential([
-            keras.Input((self.rows, self.channels)),
-            convolution(settings.filters, 2, "relu"),
-            convolution(settings.code, 2, "relu"),
-            convolution(2 * settings.filters, 1, "relu"),
-            layers.Reshape((self.rows // 2, settings.filters)),
-            convolution(2 * self.channels),
-            layers.Reshape((self.rows, self.channels)),
-        ])
+        return keras.Sequential(
+            [
+                keras.Input((self.rows, self.channels)),
+                convolution(settings.filters, 2, "relu"),
+                convolution(settings.code, 2, "relu"),
+                convolution(2 * settings.filters, 1, "relu"),
+                layers.Reshape((self.rows // 2, settings.filters)),
+                convolution(2 * self.channels),
+                layers.Reshape((self.rows, self.channels)),
+            ]
+        )
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
         """Train to rebuild normal windows."""
-        inputs = self.front.saturate(self.front.normalise(data.windows))
+        z = self.front.normalise(data.windows)
+        self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
+        inputs = self.front.saturate(z)
         self.network = self.build()
         return train_network(self.network, inputs, inputs, self.training, guard=self.rows - 1, progress=progress)
 
     def score_graph(self) -> ScoreGraph:
         """Reconstruction error of the window."""
-        body, residual = FrozenNetwork(self.network), Residual(front=self.front)
+        body = FrozenNetwork(self.network)
 
         def function(window: tf.Tensor) -> Outputs:
             z = self.front.graph(window)
             rebuilt = body.graph(self.front.body_input(z))
-            return residual.graph(z, rebuilt)
+            return self.residual.graph(z, rebuilt)
 
         return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})

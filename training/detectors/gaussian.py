@@ -17,7 +17,7 @@ from training.detectors.trailing import (
     trailing_means,
     trailing_means_graph,
 )
-from training.graph import Outputs, ScoreGraph, score_and_contributions
+from training.graph import HEAD, Outputs, ScoreGraph, score_and_contributions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class GaussianDetector(Detector[GaussianSettings]):
 
         def function(window: tf.Tensor) -> Outputs:
             z = self.front.graph(window)
-            with tf.name_scope("head"):
+            with tf.name_scope(HEAD):
                 offset = trailing_means_graph(z, self.settings.mean_rows) - tf.constant(self.mean, tf.float32)
                 white = tf.matmul(offset, tf.constant(self.whiten, tf.float32))
                 pull = offset * tf.matmul(white, tf.constant(self.whiten.T, tf.float32))

@@ -10,11 +10,11 @@ import tensorflow as tf
 from edge_agent.contract.records import Floats
 from training.detectors.base import Curves, Detector, NormalData
 from training.detectors.network import train_network
-from training.detectors.residual import Residual
-from training.graph import Outputs, ScoreGraph, FrozenNetwork
+from training.detectors.residual import Residual, check_mean_rows
+from training.graph import HEAD, FrozenNetwork, Outputs, ScoreGraph
 
 MOST_ROWS = 32
-"""Longest window: two unrolled LSTMs of 32 steps are some 1,000 operators; longer memory is what the forecaster is for."""
+"""Longest window: two unrolled LSTMs of 32 steps are some 1,000 operators. The forecaster has a longer memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class LstmAutoencoderSettings:
 
     units: int = 16
     """Width of both LSTMs; the last state of the first is the code of the window."""
+    mean_rows: int = 10
+    """Rows whose mean residual counts too: more see smaller lasting shifts; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         """Refuse what builds no network."""
@@ -33,7 +35,7 @@ class LstmAutoencoderSettings:
 class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
     """Encoder and decoder LSTM; the decoder rebuilds the window newest row first, as in the source.
 
-        code = LSTM(z saturated),   r = dense(LSTM(code, T times)),   score = mean (z - r clipped)^2 + range term
+        code = LSTM(z saturated),   r = dense(LSTM(code, T times)),   score: see `Residual`
 
     Trained with the looped layers; the graph is built with the same weights unrolled over the T steps (built-in
     operators only, no state between calls).
@@ -43,29 +45,37 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
 
     Settings = LstmAutoencoderSettings
     has_body = True
+    residual: Residual
     weights: list[Floats]
 
     @classmethod
-    def check(cls, settings: LstmAutoencoderSettings, rows: int) -> None:  # noqa: ARG003 - one face for all
-        """Refuse windows that would make the graph too large."""
+    def check(cls, settings: LstmAutoencoderSettings, rows: int) -> None:
+        """Refuse windows that would make the graph too large, and means longer than the window."""
+        check_mean_rows(settings.mean_rows, rows)
         if rows > MOST_ROWS:
-            raise ValueError(f"windows.rows must be at most {MOST_ROWS} for an lstm_autoencoder, got {rows}; "
-                             "take fewer rows, or an lstm_forecaster")
+            raise ValueError(
+                f"windows.rows must be at most {MOST_ROWS} for an lstm_autoencoder, got {rows}; "
+                "take fewer rows, or an lstm_forecaster"
+            )
 
     def build(self, *, unroll: bool) -> keras.Model:
         """The network, [n, T, C] to [n, T, C]."""
         layers, units = keras.layers, self.settings.units
-        return keras.Sequential([
-            keras.Input((self.rows, self.channels), batch_size=1 if unroll else None),
-            layers.LSTM(units, unroll=unroll),
-            layers.RepeatVector(self.rows),
-            layers.LSTM(units, return_sequences=True, unroll=unroll),
-            layers.Dense(self.channels),
-        ])
+        return keras.Sequential(
+            [
+                keras.Input((self.rows, self.channels), batch_size=1 if unroll else None),
+                layers.LSTM(units, unroll=unroll),
+                layers.RepeatVector(self.rows),
+                layers.LSTM(units, return_sequences=True, unroll=unroll),
+                layers.Dense(self.channels),
+            ]
+        )
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
         """Train to rebuild normal windows, newest row first."""
-        inputs = self.front.saturate(self.front.normalise(data.windows))
+        z = self.front.normalise(data.windows)
+        self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
+        inputs = self.front.saturate(z)
         looped = self.build(unroll=False)
         curves = train_network(looped, inputs, inputs[:, ::-1], self.training, guard=self.rows - 1, progress=progress)
         self.weights = looped.get_weights()
@@ -75,11 +85,13 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
         """Reconstruction error of the window."""
         network = self.build(unroll=True)
         network.set_weights(self.weights)
-        body, residual = FrozenNetwork(network), Residual(front=self.front)
+        body = FrozenNetwork(network)
 
         def function(window: tf.Tensor) -> Outputs:
             z = self.front.graph(window)
             rebuilt = body.graph(self.front.body_input(z))
-            return residual.graph(z, tf.reverse(rebuilt, axis=[1]))
+            with tf.name_scope(HEAD):
+                oldest_first = tf.reverse(rebuilt, axis=[1])
+            return self.residual.graph(z, oldest_first)
 
         return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})

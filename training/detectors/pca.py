@@ -9,8 +9,14 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.trailing import check_lengths, per_channel, shrunk_covariance, trailing_means, trailing_means_graph
-from training.graph import Outputs, ScoreGraph, score_and_contributions
+from training.detectors.trailing import (
+    check_lengths,
+    per_channel,
+    shrunk_covariance,
+    trailing_means,
+    trailing_means_graph,
+)
+from training.graph import HEAD, Outputs, ScoreGraph, score_and_contributions
 
 LIMIT_QUANTILE = 0.99
 """Of the training windows: T-squared and Q are each measured in units of this quantile, so that they can be added."""
@@ -50,7 +56,7 @@ class PcaDetector(Detector[PcaSettings]):
     mean: Doubles
     """float64 [D]."""
     basis: Doubles
-    """float64 [D, D], columns are all components, each divided so that the squares of the projections sum to the score."""
+    """float64 [D, D], all components as columns, scaled so that the squares of the projections sum to the score."""
 
     @classmethod
     def check(cls, settings: PcaSettings, rows: int) -> None:
@@ -67,8 +73,12 @@ class PcaDetector(Detector[PcaSettings]):
         kept = min(kept, len(variances) - 1) or 1
         squares = ((features - self.mean) @ components) ** 2
         scale = np.empty_like(variances)
-        scale[:kept] = variances[:kept] * np.quantile((squares[:, :kept] / variances[:kept]).sum(axis=1), LIMIT_QUANTILE)
-        scale[kept:] = max(np.quantile(squares[:, kept:].sum(axis=1), LIMIT_QUANTILE), variances[-1]) if kept < len(scale) else 1
+        scale[:kept] = variances[:kept] * np.quantile(
+            (squares[:, :kept] / variances[:kept]).sum(axis=1), LIMIT_QUANTILE
+        )
+        scale[kept:] = (
+            max(np.quantile(squares[:, kept:].sum(axis=1), LIMIT_QUANTILE), variances[-1]) if kept < len(scale) else 1
+        )
         self.basis = components / np.sqrt(scale)
         return {}
 
@@ -77,7 +87,7 @@ class PcaDetector(Detector[PcaSettings]):
 
         def function(window: tf.Tensor) -> Outputs:
             z = self.front.graph(window)
-            with tf.name_scope("head"):
+            with tf.name_scope(HEAD):
                 offset = trailing_means_graph(z, self.settings.mean_rows) - tf.constant(self.mean, tf.float32)
                 projected = tf.matmul(offset, tf.constant(self.basis, tf.float32))
                 pull = offset * tf.matmul(projected, tf.constant(self.basis.T, tf.float32))

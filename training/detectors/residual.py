@@ -6,22 +6,48 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from training.graph import Front, Outputs, limited, score_and_contributions
+from edge_agent.contract.records import Floats
+from training.graph import HEAD, Front, Outputs, Reach, score_and_contributions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Residual:
-    """score = mean over rows and channels of (z - r)^2 + range term, with r clipped to the body's range.
+    """Two ways to be strange, in one sum over the channels.
 
-    Where z is beyond the body's range the body sees no difference any more, so r stands still and the residual grows with the fault.
+        e = z - r limited,   score = mean over rows of e^2 + n (mean over the last n rows of e)^2 + range term
+
+    The first term sees noise and wrong patterns, the second small lasting shifts; both take the same share of a
+    residual that is mere noise. The reconstruction r is limited to the reach of the training readings: where z leaves
+    it, r stands still and the residual, taken against the unsaturated z, grows with the fault.
     """
 
     front: Front
+    reach: Reach
+    mean_rows: int
+    """n, 0 to T."""
+
+    @classmethod
+    def fit(cls, front: Front, z: Floats, mean_rows: int) -> Residual:
+        """Learn the reach of normalised training windows [n, T, C]."""
+        return cls(front=front, reach=Reach.fit(z, front.body_range), mean_rows=mean_rows)
 
     def graph(self, z: tf.Tensor, rebuilt: tf.Tensor) -> Outputs:
         """Score of z [1, T, C] and its reconstruction, in scope `head`."""
-        with tf.name_scope("head"):
-            error = z - limited(rebuilt, self.front.body_range)
-            per_value = error * error + self.front.range_term(z)
-            parts = tf.reduce_mean(per_value, axis=1) / z.shape[2]
+        with tf.name_scope(HEAD):
+            error = z - self.reach.graph(rebuilt)
+            parts = tf.reduce_mean(error * error + self.front.range_term(z), axis=1)
+            if self.mean_rows:
+                shift = tf.reduce_mean(error[:, z.shape[1] - self.mean_rows :], axis=1)
+                parts += self.mean_rows * shift * shift
+            parts /= z.shape[2]
             return score_and_contributions(parts, parts)
+
+
+def check_mean_rows(mean_rows: int, rows: int) -> None:
+    """Refuse a mean that no window of `rows` rows has.
+
+    Raises:
+        ValueError: with what was expected and what came.
+    """
+    if not 0 <= mean_rows <= rows:
+        raise ValueError(f"mean_rows must be 0 to {rows}, the rows of a window, got {mean_rows}")

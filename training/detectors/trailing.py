@@ -25,7 +25,11 @@ def check_lengths(lengths: tuple[int, ...], rows: int | None = None) -> None:
         ValueError: none given, twice the same, or out of range.
     """
     longest = f"to {rows}, the rows of a window" if rows else "or more"
-    if not lengths or len(set(lengths)) != len(lengths) or any(n < 1 or (rows is not None and n > rows) for n in lengths):
+    if (
+        not lengths
+        or len(set(lengths)) != len(lengths)
+        or any(n < 1 or (rows is not None and n > rows) for n in lengths)
+    ):
         raise ValueError(f"mean_rows must be different whole numbers from 1 {longest}, got {list(lengths)}")
 
 
@@ -37,7 +41,7 @@ def trailing_means(z: Floats, lengths: tuple[int, ...]) -> Doubles:
 def trailing_means_graph(z: tf.Tensor, lengths: tuple[int, ...]) -> tf.Tensor:
     """The same of z [1, T, C] in the graph: [1, len(lengths) * C]."""
     rows = z.shape[1]
-    return tf.concat([tf.reduce_mean(z[:, rows - length:], axis=1) for length in lengths], axis=1)
+    return tf.concat([tf.reduce_mean(z[:, rows - length :], axis=1) for length in lengths], axis=1)
 
 
 def per_channel(values: tf.Tensor, channels: int) -> tf.Tensor:
@@ -48,8 +52,8 @@ def per_channel(values: tf.Tensor, channels: int) -> tf.Tensor:
 def shrunk_covariance(features: Doubles, shrinkage: float | None) -> Doubles:
     """Covariance [D, D] of features [n, D], shrunk towards its mean variance.
 
-    `shrinkage` None: by O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices",
-    J. Multivariate Analysis 88 (2004), but at least LEAST_SHRINKAGE.
+    `shrinkage` None: by O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance
+    matrices", J. Multivariate Analysis 88 (2004), but at least LEAST_SHRINKAGE.
     """
     covariance = np.cov(features.T, bias=True).reshape(features.shape[1], -1)
     share = max(ledoit_wolf(features)[1], LEAST_SHRINKAGE) if shrinkage is None else shrinkage

@@ -14,8 +14,15 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from edge_agent.contract.records import Doubles, Floats
 
 STYLE = {
-    "svg.hashsalt": "anomalite", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "path.simplify": True,
+    "svg.hashsalt": "anomalite",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "path.simplify": True,
 }
 """Fixed salt: ids in the SVG depend on the content alone. Text stays text."""
 
@@ -31,6 +38,7 @@ MOST_CHANNELS = 16
 Flags = NDArray[np.bool_]
 
 
+@mpl.rc_context(STYLE)
 def series(values: Floats, names: Sequence[str], labels: Flags | None, alarms: Flags, order: Sequence[int]) -> str:
     """Readings [n, C] one above the other, labelled faults shaded, alarms marked underneath."""
     shown = list(order)[:MOST_CHANNELS]
@@ -44,7 +52,8 @@ def series(values: Floats, names: Sequence[str], labels: Flags | None, alarms: F
     return _svg(figure)
 
 
-def score(rows: NDArray[np.int64], scores: Doubles, threshold: float, labels: Flags | None, title: str) -> str:
+@mpl.rc_context(STYLE)
+def score(rows: NDArray[np.int64], scores: Doubles, threshold: float, labels: Flags | None) -> str:
     """Scores against the threshold; `labels` [n] over all readings."""
     figure = Figure(figsize=(10, 2.6), layout="constrained")
     axes = figure.subplots()
@@ -54,11 +63,12 @@ def score(rows: NDArray[np.int64], scores: Doubles, threshold: float, labels: Fl
     if np.nanmin(scores) > 0:
         axes.set_yscale("log")
     _shade(axes, labels, FAULT, 0, 1)
-    axes.set(title=title, xlabel="reading", ylabel="score")
+    axes.set(xlabel="reading", ylabel="score")
     axes.legend(loc="upper left")
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def ranking(labels: Flags, scores: Doubles, threshold: float) -> str:
     """Precision-recall and ROC curve, with the point of the threshold."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
@@ -81,6 +91,7 @@ def ranking(labels: Flags, scores: Doubles, threshold: float) -> str:
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def training(curves: Mapping[str, Sequence[float]]) -> str:
     """Loss by epoch."""
     figure = Figure(figsize=(5, 2.8), layout="constrained")
@@ -94,16 +105,16 @@ def training(curves: Mapping[str, Sequence[float]]) -> str:
 
 def thinned(values: NDArray[np.floating], places: NDArray[np.int64] | None = None) -> tuple[NDArray[np.int64], Doubles]:
     """At most MOST_POINTS of a curve: the lowest and highest value of each bin, in their order."""
-    places = np.arange(len(values)) if places is None else places
-    values = np.asarray(values, np.float64)
-    if len(values) <= MOST_POINTS:
-        return places, values
+    x = np.arange(len(values)) if places is None else places
+    y = values.astype(np.float64)
+    if len(y) <= MOST_POINTS:
+        return x, y
     keep: list[int] = []
-    for bin_ in np.array_split(np.arange(len(values)), MOST_POINTS // 2):
-        present = bin_[~np.isnan(values[bin_])]
+    for bin_ in np.array_split(np.arange(len(y)), MOST_POINTS // 2):
+        present = bin_[~np.isnan(y[bin_])]
         if len(present):
-            keep += sorted({int(present[np.argmin(values[present])]), int(present[np.argmax(values[present])])})
-    return places[keep], values[keep]
+            keep += sorted({int(present[np.argmin(y[present])]), int(present[np.argmax(y[present])])})
+    return x[keep], y[keep]
 
 
 def _even(x: Doubles, y: Doubles) -> tuple[Doubles, Doubles]:
@@ -124,7 +135,6 @@ def _shade(axes: mpl.axes.Axes, flags: Flags | None, colour: str, bottom: float,
 def _svg(figure: Figure) -> str:
     """The figure as an SVG element without XML header."""
     text = io.StringIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
-    return svg[svg.index("<svg"):]
+    return svg[svg.index("<svg") :]

@@ -24,7 +24,7 @@ class Scored:
     scores: Doubles
     """float64 [k]."""
     contributions: Doubles | None
-    """float64 [k, C], parts of the score; None where the graph has none."""
+    """float64 [k, C], share of the score; None where the graph has none."""
     row: NDArray[np.int64]
     """int64 [k] index of the last row among the readings given."""
     unknown: tuple[str, ...]
@@ -77,12 +77,16 @@ def score_readings(run: Run, parts: Iterable[Rows], *, progress: bool = False) -
     counted = ~windows.warming
     t_ns = np.concatenate([np.empty(0, np.int64), *(part.t_ns for part in parts)])
     return Scored(
-        t_ns=windows.t_ns[counted], scores=scores[counted], contributions=contributions[counted] if explained else None,
-        row=_rows_of(windows.t_ns[counted], t_ns), unknown=windows.unknown)
+        t_ns=windows.t_ns[counted],
+        scores=scores[counted],
+        contributions=contributions[counted] if explained else None,
+        row=_rows_of(windows.t_ns[counted], t_ns),
+        unknown=windows.unknown,
+    )
 
 
 def _rows_of(ends: Times, t_ns: Times) -> NDArray[np.int64]:
-    """Index of each window's last reading; both are in the same order, and a time may come twice in different recordings."""
+    """Index of each window's last reading; both are in one order, and a time may come again in another recording."""
     rows, row = np.empty(len(ends), np.int64), 0
     for index, end in enumerate(ends):
         while t_ns[row] != end:

@@ -1,0 +1,257 @@
+"""The exam that every detector passes: one face, finite, growing with the fault, the same on TFLite.
+
+Small on purpose (T = 16, C = 3, a few epochs): the exam is about the graph, not about how well it detects.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.contract.faults import FaultKind, inject
+from edge_agent.contract.records import Floats
+from tests.recordings import recipe, write_csv
+from training.artifacts import Run
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+C, T, FIT_ROWS = 3, 16, 450
+
+SETTINGS = {
+    "gaussian": "mean_rows = [1, 8]",
+    "pca": "mean_rows = [8]",
+    "conv_autoencoder": "filters = 8\ncode = 2\nkernel = 3",
+    "lstm_forecaster": "units = 6\nsequence_rows = 24",
+    "lstm_autoencoder": "units = 6",
+}
+
+SEVERITIES = (0.0, 0.5, 1, 2, 3, 4, 5, 7, 10, 14, 18, 19, 20, 21, 22, 25, 30, 40, 60, 100, 300, 1e3, 1e4, 1e5, 1e6)
+"""Training spreads, close around body_range = 20, where the body's input saturates."""
+
+BUILT_IN_ONLY = {
+    "ADD",
+    "SUB",
+    "MUL",
+    "DIV",
+    "MINIMUM",
+    "MAXIMUM",
+    "ABS",
+    "MEAN",
+    "SUM",
+    "SQUARE",
+    "SQUARED_DIFFERENCE",
+    "FULLY_CONNECTED",
+    "CONV_2D",
+    "RESHAPE",
+    "EXPAND_DIMS",
+    "SQUEEZE",
+    "STRIDED_SLICE",
+    "SLICE",
+    "CONCATENATION",
+    "SPLIT",
+    "LOGISTIC",
+    "TANH",
+    "PACK",
+    "UNPACK",
+    "TRANSPOSE",
+    "REVERSE_V2",
+    "TILE",
+    "FILL",
+    "RELU",
+    "BATCH_MATMUL",
+    "BROADCAST_TO",
+    "GATHER",
+    "SHAPE",
+}
+"""Operators of tflite-runtime 2.14; none keeps state between calls."""
+
+
+class Fitted:
+    """A run, and its graph in TensorFlow and in TFLite."""
+
+    def __init__(self, run: Run) -> None:
+        import tensorflow as tf
+        from ai_edge_litert.interpreter import Interpreter
+
+        from training.evaluation.scoring import FloatScorer
+
+        self.run = run
+        self.scorer = FloatScorer(run)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(run.graph))
+        self.tflite: bytes = converter.convert()
+        self.interpreter = Interpreter(model_content=self.tflite, num_threads=1)
+        self.runner = self.interpreter.get_signature_runner("serving_default")
+
+    @property
+    def streaming(self) -> bool:
+        return self.run.input.streaming
+
+    def scores(self, sequence: Floats) -> np.ndarray:
+        """Score [n, C] readings: of the last window, or of every reading of a streaming graph."""
+        self.scorer.reset()
+        windows = sequence[:, np.newaxis] if self.streaming else sequence[np.newaxis]
+        return np.array([self.scorer(window)["score"][0] for window in windows], np.float64)
+
+    def tflite_scores(self, sequence: Floats) -> np.ndarray:
+        """The same by the TFLite runtime."""
+        details = self.runner.get_input_details()
+        states = {name: np.zeros(d["shape"], np.float32) for name, d in details.items() if name.startswith("state_")}
+        windows = sequence[:, np.newaxis] if self.streaming else sequence[np.newaxis]
+        scores = []
+        for window in windows:
+            outputs = self.runner(window=window[np.newaxis], **states)
+            states = {name: outputs[name] for name in states}
+            scores.append(outputs["score"][0])
+        return np.array(scores, np.float64)
+
+    def normal(self, count: int) -> list[Floats]:
+        """Pieces of validation readings: one window, or a run-up and T readings for a streaming graph."""
+        values, _ = self.run.validation
+        length = T + (24 if self.streaming else 0)
+        starts = np.linspace(0, len(values) - length, count).astype(int)
+        return [values[start : start + length] for start in starts]
+
+
+@pytest.fixture(scope="module", params=sorted(SETTINGS))
+def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fitted]:
+    """Each detector fitted once on the small machine."""
+    folder = tmp_path_factory.mktemp(request.param)
+    write_csv(folder / "machine.csv")
+    text = recipe(request.param, SETTINGS[request.param], epochs=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's own, of what it will change one day
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        from training.fit import fit, locate
+        from training.recipe import parse_recipe
+
+        parsed = parse_recipe(text)
+        run = fit(parsed, locate(parsed, text, folder), folder / "run", progress=False)
+        yield Fitted(run)
+    shutil.rmtree(folder)
+
+
+def test_the_graph_has_the_one_face_and_no_variables(fitted: Fitted) -> None:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(fitted.run.graph))
+    signature = loaded.signatures["serving_default"]
+    inputs = {name: spec.shape.as_list() for name, spec in signature.structured_input_signature[1].items()}
+    outputs = {name: spec.shape.as_list() for name, spec in signature.structured_outputs.items()}
+    assert inputs.pop("window") == [1, 1 if fitted.streaming else T, C]
+    assert outputs.pop("score") == [1]
+    assert outputs.pop("contributions") == [1, C]
+    assert inputs == outputs
+    assert all(name.startswith("state_") for name in inputs)
+    assert bool(inputs) == fitted.streaming
+    assert not signature.variables
+
+
+def test_everything_is_in_the_scopes_that_quantization_goes_by(fitted: Fitted) -> None:
+    import tensorflow as tf
+
+    graph = tf.saved_model.load(str(fitted.run.graph)).signatures["serving_default"].graph.as_graph_def()
+    names = {node.name for function in graph.library.function for node in function.node_def}
+    scopes = {name.split("/")[0] for name in names if not name.startswith("Identity")}
+    assert scopes == {"front", "head"} | ({"body"} if fitted.run.info.has_body else set())
+
+
+def test_it_converts_to_built_in_operators_alone(fitted: Fitted) -> None:
+    operators = {op["op_name"] for op in fitted.interpreter._get_ops_details()}
+    assert operators - {"DELEGATE"} <= BUILT_IN_ONLY
+
+
+def test_tflite_gives_the_scores_of_the_float_graph(fitted: Fitted) -> None:
+    for piece in fitted.normal(5):
+        for severity in (0, 5, 50):
+            faulty = inject(piece[np.newaxis], FaultKind.STEP, severity, fitted.run.spread, np.random.default_rng(1))[0]
+            np.testing.assert_allclose(fitted.tflite_scores(faulty), fitted.scores(faulty), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.SPIKE, FaultKind.STEP, FaultKind.DRIFT, FaultKind.NOISE])
+def test_a_growing_fault_never_lowers_the_score_once_past_normal(fitted: Fitted, kind: FaultKind) -> None:
+    pieces = fitted.normal(4)
+    usual = np.concatenate([fitted.scores(piece)[-T:] for piece in pieces])
+    past_normal = usual.max()
+    for seed, piece in enumerate(pieces):
+        for channel in range(C):
+            grown = np.array(
+                [fitted.scores(with_fault(fitted, piece, kind, s, channel, seed))[-T:] for s in SEVERITIES]
+            )
+            assert np.isfinite(grown).all()
+            past = grown[:-1] > past_normal
+            falls = past & (grown[1:] < grown[:-1] * (1 - 1e-5))
+            assert not falls.any(), f"channel {channel}: falls after severity {SEVERITIES[np.argwhere(falls)[0][0]]}"
+            assert (grown[-1].max() > 1e3 * past_normal) or kind is FaultKind.NOISE
+
+
+def with_fault(  # noqa: PLR0917
+    fitted: Fitted, piece: Floats, kind: FaultKind, severity: float, channel: int, seed: int
+) -> Floats:
+    """A fault within the last T readings."""
+    faulty = piece.copy()
+    rng = np.random.default_rng(seed)
+    faulty[-T:] = inject(piece[np.newaxis, -T:], kind, severity, fitted.run.spread, rng, channel)[0]
+    return faulty
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e20, -1e20, 3e38, np.inf, -np.inf])
+def test_extreme_and_constant_readings_give_finite_scores(fitted: Fitted, value: float) -> None:
+    piece = np.full((40, C), value, np.float32)
+    assert np.isfinite(fitted.scores(piece if fitted.streaming else piece[:T])).all()
+
+
+def test_contributions_are_shares_and_name_the_faulty_channel(fitted: Fitted) -> None:
+    piece = fitted.normal(1)[0]
+    for channel in range(C):
+        faulty = with_fault(fitted, piece, FaultKind.DRIFT, 40.0, channel, 0)
+        fitted.scorer.reset()
+        windows = faulty[:, np.newaxis] if fitted.streaming else faulty[np.newaxis]
+        shares = [fitted.scorer(window)["contributions"][0] for window in windows][-1]
+        assert shares.min() >= 0
+        assert shares.sum() == pytest.approx(1, abs=1e-5)
+        assert int(shares.argmax()) == channel
+
+
+def test_scores_of_a_fault_are_above_those_of_normal_readings(fitted: Fitted) -> None:
+    pieces = fitted.normal(8)
+    normal = [fitted.scores(piece)[-1] for piece in pieces]
+    faulty = [fitted.scores(with_fault(fitted, piece, FaultKind.DRIFT, 15.0, 1, 0))[-1] for piece in pieces]
+    assert min(faulty) > max(normal)
+
+
+def test_the_state_of_a_streaming_graph_carries_what_was_before(fitted: Fitted) -> None:
+    if not fitted.streaming:
+        pytest.skip("only streaming graphs carry state")
+    piece = fitted.normal(1)[0]
+    assert fitted.scores(piece)[-1] != pytest.approx(fitted.scores(piece[-1:])[-1], rel=1e-6)
+
+
+def test_the_run_keeps_training_and_validation_apart_in_time(fitted: Fitted) -> None:
+    run = fitted.run
+    _, validation_t_ns = run.validation
+    assert run.train_t_ns.max() < validation_t_ns.min()
+    assert run.faulty is not None
+    assert validation_t_ns.max() < run.faulty[1].min()
+    assert run.faulty[2].sum() == 50
+
+
+def test_the_run_says_what_the_device_needs(fitted: Fitted) -> None:
+    run = fitted.run
+    assert [channel.name for channel in run.input.channels] == ["speed", "load", "heat"]
+    assert run.input.window == (1 if fitted.streaming else T)
+    assert run.input.warm_up == (20 if fitted.streaming else 0)
+    assert run.prefilter.names == ("speed", "load", "heat")
+    assert run.info.decision.rule.hold_off_s == 10
+    assert {entry["file"] for entry in run.provenance["data"]} == {"machine.csv"}
+    assert Path(run.path / "recipe.toml").read_text() == recipe(
+        run.info.detector, SETTINGS[run.info.detector], epochs=6
+    )

@@ -1,0 +1,80 @@
+"""`init`: what is guessed of a recording, and that the recipe it writes can be fitted."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.recordings import NAMES, table, write_csv
+from training.data import DataError
+from training.guess import READY, guess, write_recipe
+from training.recipe import RecipeError, read_recipe
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_delimiter_time_labels_channels_and_rate_are_found(tmp_path: Path, separator: str) -> None:
+    found = guess(write_csv(tmp_path / "m.csv", separator=separator))
+    assert (found.delimiter, found.time_column, found.label_column) == (separator, "time", "fault")
+    assert found.channels == NAMES
+    assert found.rate_hz == 1.0
+    assert found.gaps == 0
+
+
+def test_the_rate_of_a_fast_sensor_is_found_and_gaps_are_counted(tmp_path: Path) -> None:
+    fast = table(400, rate_hz=50.0).drop(index=range(100, 150))
+    fast.to_csv(tmp_path / "m.csv", index=False)
+    found = guess(tmp_path / "m.csv")
+    assert found.rate_hz == 50.0
+    assert found.max_gap_s == pytest.approx(0.07)
+    assert found.gaps == 1
+
+
+def test_a_reading_that_rises_is_not_taken_for_the_time(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("energy,power\n" + "".join(f"{row * 2},{row % 3}\n" for row in range(50)))
+    found = guess(tmp_path / "m.csv")
+    assert found.time_column == ""
+    assert found.channels == ("energy", "power")
+
+
+def test_columns_of_public_data_sets_that_are_no_readings_are_ignored(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(
+        "datetime;a;anomaly;changepoint\n2024-01-01 00:00:00;1;0;0\n2024-01-01 00:00:01;2;1;1\n"
+    )
+    found = guess(tmp_path / "m.csv")
+    assert (found.label_column, found.ignored, found.channels) == ("anomaly", ("changepoint",), ("a",))
+
+
+def test_a_file_without_numbers_is_refused_with_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("name,place\nx,y\nx,y\n")
+    with pytest.raises(DataError, match="name, place"):
+        guess(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("detector", sorted(path.stem for path in READY.glob("*.toml")))
+def test_the_recipe_written_for_any_detector_parses_and_finds_its_data(tmp_path: Path, detector: str) -> None:
+    data = write_csv(tmp_path / "m.csv")
+    written = write_recipe(data, detector, tmp_path / "own.toml", replace=False)
+    recipe = read_recipe(written.path)
+    assert [channel.name for channel in recipe.channels] == list(NAMES)
+    assert (tmp_path / recipe.data.files[0]).samefile(data)
+    assert recipe.split.fit_rows is None
+    assert recipe.detector["type"] == detector
+
+
+def test_hostile_column_names_survive_the_way_through_toml(tmp_path: Path) -> None:
+    name = 'p "in" \\ bar # 1'
+    table(50).rename(columns={"speed": name}).to_csv(tmp_path / "m.csv", index=False)
+    recipe = read_recipe(write_recipe(tmp_path / "m.csv", "pca", tmp_path / "o.toml", replace=False).path)
+    assert name in {channel.column or channel.name for channel in recipe.channels}
+
+
+def test_a_recipe_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
+    data, out = write_csv(tmp_path / "m.csv"), tmp_path / "own.toml"
+    out.write_text("mine")
+    with pytest.raises(RecipeError, match="--force"):
+        write_recipe(data, "pca", out, replace=False)
+    assert out.read_text() == "mine"
+
+
+def test_an_unknown_detector_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="there are conv_autoencoder, gaussian"):
+        write_recipe(write_csv(tmp_path / "m.csv"), "magic", tmp_path / "o.toml", replace=False)

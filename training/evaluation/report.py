@@ -1,0 +1,170 @@
+"""The report of an evaluation: one HTML file without anything outside it, and a summary for the terminal.
+
+The same run gives the same bytes: plots have salted ids and no date, and nothing tells when the report was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from edge_agent.contract.calibration import Calibration, Grade
+from training.artifacts import Run, write_json
+from training.evaluation import plots
+from training.evaluation.evaluate import Evaluation, TestPart
+from training.evaluation.metrics import Metrics
+
+MOST_ALARMS = 200
+"""Alarms listed; more are a threshold to be changed, not a list to be read."""
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """A figure of the report."""
+
+    title: str
+    svg: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A figure in numbers, and what it means."""
+
+    title: str
+    figure: str
+    words: str
+
+
+def write_report(run: Run, evaluation: Evaluation) -> str:
+    """Write `metrics.json` and `report.html` into the run.
+
+    Returns:
+        The figures in a few lines.
+    """
+    write_json(run.path / "metrics.json", run.metrics | {"evaluation": evaluation.to_dict()})
+    (run.path / "report.html").write_text(render(run, evaluation), encoding="utf-8")
+    lines = figures(evaluation.test.figures) if evaluation.test else []
+    return "\n".join([grade_words(evaluation.calibration), *(f"{line.title}: {line.figure}" for line in lines)])
+
+
+def render(run: Run, evaluation: Evaluation) -> str:
+    """The report as HTML."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    test = evaluation.test
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        info=run.info,
+        calibration=evaluation.calibration,
+        grade_words=grade_words(evaluation.calibration),
+        test=test,
+        lines=figures(test.figures) if test else [],
+        alarms=test.alarms[:MOST_ALARMS] if test else [],
+        plots=[
+            *(_test_plots(run, evaluation, test) if test else []),
+            _validation_plot(evaluation),
+            *_training_plot(run),
+        ],
+        unknown=evaluation.unknown,
+    )
+
+
+def grade_words(calibration: Calibration) -> str:
+    """The threshold and what it stands on."""
+    words = (
+        f"threshold {calibration.threshold:.4g}, {calibration.grade} from {calibration.normal_days * 24:.3g} hours "
+        "of normal data"
+    )
+    if calibration.grade is Grade.COUNTED:
+        return f"{words}: as many alarms were counted as {calibration.alarms_per_day:g} a day allow"
+    words += f"; {calibration.hours_needed:.3g} more hours would give a better grade"
+    return words + (
+        ": until then no rate of false alarms is promised" if calibration.grade is Grade.PROVISIONAL else ""
+    )
+
+
+def figures(found: Metrics) -> list[Line]:
+    """Name, figure and meaning of what was measured on the test part."""
+    events = found.detection
+    return [
+        Line(title=title, figure=figure, words=words)
+        for title, figure, words in (
+            ("F1", _number(found.f1), "harmonic mean of precision and recall, row by row"),
+            ("precision", _number(found.precision), "share of the alarmed rows that are faulty"),
+            ("recall", _number(found.recall), "share of the faulty rows that are alarmed"),
+            ("accuracy", _number(found.accuracy), "share of all rows that are right"),
+            ("FAR", _number(found.far_percent, " %"), "normal rows that are alarmed"),
+            ("MAR", _number(found.mar_percent, " %"), "faulty rows that are not alarmed"),
+            ("AUC-PR", _number(found.auc_pr), "ranking of faulty above normal rows, whatever the threshold"),
+            ("AUC-ROC", _number(found.auc_roc), "the same; flatters where faults are rare"),
+            (
+                "VUS-PR",
+                _number(found.vus_pr),
+                f"AUC-PR that forgives {found.max_buffer // 2} rows at the edges of a fault",
+            ),
+            ("faults found", f"{events.detected} of {events.events}", "with at least one alarmed row"),
+            ("median delay", _number(events.median_delay_s, " s"), "from the first faulty row to the first alarm"),
+            (
+                "false alarms",
+                str(events.false_alarms),
+                f"without a faulty row; {_number(events.false_alarms_per_day)} a day",
+            ),
+        )
+    ]
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "not defined" if value is None else f"{value:.3g}{unit}"
+
+
+def _test_plots(run: Run, evaluation: Evaluation, test: TestPart) -> list[Plot]:
+    scored, threshold = test.scored, evaluation.calibration.threshold
+    names = [channel.name + (f"\n{channel.unit}" if channel.unit else "") for channel in run.input.channels]
+    shown = [
+        Plot(
+            title="Readings and alarms",
+            svg=plots.series(test.readings, names, test.labels, test.on, _most_alarming(test, len(names))),
+            words="Light red: labelled fault. Red below: an alarm is on.",
+        ),
+        Plot(
+            title="Score of the test part",
+            svg=plots.score(scored.row, scored.scores, threshold, test.labels),
+            words="Light red: labelled fault.",
+        ),
+    ]
+    if test.truth.any() and not test.truth.all():
+        ranking = plots.ranking(test.truth, scored.scores, threshold)
+        shown.append(Plot(title="Ranking", svg=ranking, words="Single windows, before N of M."))
+    return shown
+
+
+def _most_alarming(test: TestPart, channels: int) -> Sequence[int]:
+    """Channels to draw, in their order: all, or those with the largest contributions."""
+    if channels <= plots.MOST_CHANNELS or test.scored.contributions is None:
+        return range(channels)
+    most = np.argsort(-test.scored.contributions.mean(axis=0))[: plots.MOST_CHANNELS]
+    return sorted(most.tolist())
+
+
+def _validation_plot(evaluation: Evaluation) -> Plot:
+    scored = evaluation.validation
+    return Plot(
+        title="Score of the validation part",
+        svg=plots.score(scored.row, scored.scores, evaluation.calibration.threshold, None),
+        words="Normal readings that the fit never saw; the threshold comes from these.",
+    )
+
+
+def _training_plot(run: Run) -> list[Plot]:
+    curves = run.metrics["fit"]["curves"]
+    if not curves:
+        return []
+    words = (
+        "Loss on the training windows and, where there are enough, on the last of them, which early stopping watches."
+    )
+    return [Plot(title="Training", svg=plots.training(curves), words=words)]
