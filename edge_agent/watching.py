@@ -90,6 +90,21 @@ def bundle_scorer(bundle: Bundle, settings: StreamSettings) -> tuple[GraphSpec, 
     return trial.spec, scorer, scorer.describe()
 
 
+def site_model(folder: Path, spec: GraphSpec) -> SiteModel | None:
+    """Return the on-site calibration of a stream, where there is one for this very graph."""
+    try:
+        site = SiteModel.load(folder / SITE_FILE)
+    except FileNotFoundError:
+        return None
+    except ManifestError as error:
+        _log.warning("%s", error)
+        return None
+    if site.graph_sha256 != spec.sha256:
+        _log.warning("%s is for another graph and is not used; calibrate again", folder / SITE_FILE)
+        return None
+    return site
+
+
 class WatchedStream:
     """A stream of the agent: made from its settings, started, asked how it is, stopped.
 
@@ -199,7 +214,7 @@ class WatchedStream:
             problem = str(error)
             _log.error("stream %s: %s; the Gaussian watches alone", self.name, problem)
         self.reporter.model = ModelRef(name=manifest.name, version=manifest.version, sha256=bundle.sha256)
-        site = self._site(spec)
+        site = site_model(self._folder, spec)
         return bundle_pipeline(
             bundle,
             spec,
@@ -211,22 +226,6 @@ class WatchedStream:
             gaussian=site.prefilter if site else None,
             model_problem="" if scorer else problem,
         )
-
-    def _site(self, spec: GraphSpec) -> SiteModel | None:
-        """Return the on-site calibration, where there is one for this very graph."""
-        try:
-            site = SiteModel.load(self._folder / SITE_FILE)
-        except FileNotFoundError:
-            return None
-        except ManifestError as error:
-            _log.warning("stream %s: %s", self.name, error)
-            return None
-        if site.graph_sha256 != spec.sha256:
-            _log.warning(
-                "stream %s: the on-site calibration is for another graph and is not used; calibrate again", self.name
-            )
-            return None
-        return site
 
     def _begin(self, pipeline: Pipeline) -> None:
         """Watch with this pipeline from now on, going on with the events that were open."""
