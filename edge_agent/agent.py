@@ -5,8 +5,10 @@ thread -> the link to the broker -> READY to systemd. Nothing here needs a broke
 start: what is missing is said in states and `health`, and heals by itself. Only settings that cannot be used end it
 (exit 78).
 
-The main thread then turns once a second: it restarts what died, feeds the watchdog from progress, and publishes health.
-On SIGTERM the sources are closed, what was read is decided, alerts are committed and sent while the broker takes them.
+The main thread then turns once a second: it feeds the watchdog from progress and publishes `health` and `info`. What
+fails in a stream or in the link is begun again there. On SIGTERM the sources are closed, what was read is decided,
+alerts are committed and sent while the broker takes them. Where that is not done in time, the next start reports it as
+an end that was not in good order.
 """
 
 from __future__ import annotations
@@ -56,6 +58,18 @@ UNCLEAN_MARK = "running"
 """File that is there while the agent runs; found at start, the run before did not end in good order."""
 
 
+class _Supervision:
+    """Progress at the time it happens."""
+
+    def __init__(self, progress: Progress, clock: Clock) -> None:
+        self._progress, self._clock = progress, clock
+        self.rested = progress.rested
+
+    def turned(self, name: str) -> None:
+        """Note that a loop turned or a long call begins."""
+        self._progress.turned(name, self._clock.monotonic_ns())
+
+
 class Agent:
     """Everything one device does.
 
@@ -70,7 +84,10 @@ class Agent:
         self._stopping = threading.Event()
         self._state = settings.state_path
         self._boot_id = boot_id()
-        self._state.mkdir(parents=True, exist_ok=True)
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            _log.warning("%s cannot be made, nothing will be kept: %s", self._state, error)
         self._unclean = (self._state / UNCLEAN_MARK).exists()
         self.progress = Progress()
         self._machine = Machine(self._state, started_ns=self._clock.monotonic_ns())
@@ -90,6 +107,7 @@ class Agent:
         self.streams = {name: self._make_stream(name) for name in settings.streams}
         self._health_ns = 0
         self._states: tuple[str, ...] = ()
+        self._info: InfoPayload | None = None
 
     def run(self) -> int:
         """Watch until SIGTERM or SIGINT, or until every finite source has ended; return the exit code."""
@@ -153,7 +171,11 @@ class Agent:
     def snapshot(self) -> dict[str, object]:
         """Return what `edge-agent status` shows."""
         counts = {
-            name: {**dataclasses.asdict(watched.stream.counts), **watched.source.status()}
+            name: {
+                **dataclasses.asdict(watched.stream.counts),
+                **watched.source.status(),
+                "alerts_lost": watched.reporter.lost_alerts,
+            }
             for name, watched in self.streams.items()
         }
         health: dict[str, object] = strict_json.plain(self.health())
@@ -169,28 +191,46 @@ class Agent:
         for watched in self.streams.values():
             watched.stream.start()
         self.link.start()
+        deadline = self._clock.monotonic_ns() + int(READY_S * NS)
         for watched in self.streams.values():
-            watched.stream.ready.wait(READY_S)
+            watched.stream.ready.wait(max(0.0, (deadline - self._clock.monotonic_ns()) / NS))
         notify(READY=1, STATUS=f"watching {', '.join(self.streams)}")
         _log.info("ready: %s watches %s", self._settings.device, ", ".join(self.streams))
 
     def _turn(self, watchdog: Watchdog) -> None:
         now = self._clock.monotonic_ns()
         watchdog.tick(now)
+        try:
+            self._tell(now)
+        except Exception:  # noqa: BLE001 - what cannot be told of the watch must not end it
+            _log.exception("health cannot be told")
+
+    def _tell(self, now: int) -> None:
+        """Publish `health` each minute and on change, and `info` when a stream has become another."""
         states = tuple(watched.state() for watched in self.streams.values())
         if states != self._states or now - self._health_ns >= HEALTH_EVERY_S * NS:
             if states != self._states:
                 notify(STATUS="; ".join(f"{name}: {state}" for name, state in zip(self.streams, states, strict=True)))
             self._states, self._health_ns = states, now
             self.link.publish(self.topics.health, self.health())
+        info = self.info()
+        if info != self._info:
+            self._info = info
+            self.link.publish(self.topics.info, info)
 
     def _end(self) -> None:
         for watched in self.streams.values():
-            if not watched.stream.stop(STOP_S):
-                _log.warning("stream %s did not stop within %.0f s", watched.name, STOP_S)
+            watched.stream.ask_to_stop()
+        late = [name for name, watched in self.streams.items() if not watched.stream.stop(STOP_S)]
         self.link.stop(STOP_S)
         self.outbox.close()
-        (self._state / UNCLEAN_MARK).unlink(missing_ok=True)
+        if late:
+            _log.error("not stopped within %.0f s: %s; what they had read is not decided", STOP_S, ", ".join(late))
+            return
+        try:
+            (self._state / UNCLEAN_MARK).unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self._state, error)
         _log.info("stopped")
 
     def _make_stream(self, name: str) -> WatchedStream:
@@ -215,10 +255,9 @@ class Agent:
             settings.streams[name],
             folder=settings.stream_path(name),
             clock=self._clock,
-            alerts=self.outbox,
             reporter=reporter,
             new_id=lambda: uuid.uuid4().hex,
-            turned=lambda thread: self.progress.turned(thread, self._clock.monotonic_ns()),
+            supervision=_Supervision(self.progress, self._clock),
             backoff=Backoff(longest_s=REOPEN_S, rng=random.Random()),  # noqa: S311 - jitter
         )
 

@@ -24,10 +24,10 @@ import numpy as np
 from edge_agent.contract import strict_json
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.calibration import Calibration, calibrate
-from edge_agent.contract.decision import Decider, DecisionRule
+from edge_agent.contract.decision import Decider, DecisionRule, OpenEvent
 from edge_agent.contract.manifest import GraphSpec, InputSpec
 from edge_agent.contract.prefilter import Mode, Prefilter, independent_windows
-from edge_agent.contract.records import Block, Channel, Decision, Fault, Floats, Times, WindowBatch
+from edge_agent.contract.records import Block, Channel, Decision, Fault, Floats, Times, Unknown, WindowBatch
 from edge_agent.contract.windows import Windower, measured_rate_hz, stuck_limits
 from edge_agent.errors import BundleError, ManifestError
 from edge_agent.pipeline import Pipeline, PrefilterSettings, bundle_pipeline
@@ -48,6 +48,9 @@ LEAST_P = 1e-12
 
 MIN_WINDOWS = 8
 """Windows that do not overlap below which no spread can be told from chance."""
+
+FAULT_HOLD_OFF_S = 60.0
+"""Seconds of readings that close a fault while learning: a minute tells a loose plug from one put back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,10 +246,19 @@ class Learning:
         channels: of the source.
         settings: how many readings, and which window.
         created: the time to write into the model, UTC, ISO 8601.
+        new_id: makes event ids.
     """
 
-    def __init__(self, channels: tuple[Channel, ...], settings: LearningSettings, created: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        channels: tuple[Channel, ...],
+        settings: LearningSettings,
+        created: Callable[[], str],
+        new_id: Callable[[], str],
+    ) -> None:
         self._channels, self._settings, self._created = channels, settings, created
+        self._faults = _faults_only(new_id)
+        self._kept: list[OpenEvent] = []
         self._recorded = Recorded()
         self._target = settings.readings
         self.problem = ""
@@ -263,18 +275,40 @@ class Learning:
         model = self._learn() if done else None
         detail = f"learning what is normal: {self._recorded.count} of {self._target} readings"
         if self.problem:
-            detail += f"; the first try failed: {self.problem}"
-        return Decision(t_ns=int(block.t_ns[-1]), anomaly=None, fault=Fault.CALIBRATING, detail=detail), model
+            detail += f"; the last try failed: {self.problem}"
+        t_ns = int(block.t_ns[-1])
+        transitions = self._faults.window(t_ns, score=None).transitions
+        return Decision(t_ns=t_ns, anomaly=None, fault=Fault.CALIBRATING, detail=detail, transitions=transitions), model
+
+    def unknown(self, unknown: Unknown) -> Decision:
+        """Decide a fault found outside the readings: it is an event while learning, too."""
+        return self._faults.unknown(unknown)
+
+    def restore(self, events: Sequence[OpenEvent]) -> None:
+        """Take over events that were open: faults end here, an anomaly waits for what can judge it."""
+        self._kept = [event for event in events if event.fault is None]
+        self._faults.restore(event for event in events if event.fault is not None)
+
+    def open_events(self) -> list[OpenEvent]:
+        """Return the events that are open."""
+        return [*self._kept, *self._faults.open_events()]
 
     def _learn(self) -> SiteModel | None:
         try:
             return learn(self._channels, self._recorded.blocks, self._settings, self._created())
-        except ValueError as error:
-            self.problem = str(error)
+        except (ValueError, ArithmeticError, MemoryError) as error:
+            self.problem = str(error) or type(error).__name__
             half = len(self._recorded.blocks) // 2
             kept = self._recorded.blocks[half:]
             self._recorded = Recorded(kept, sum(map(len, kept)))
             return None
+
+
+def _faults_only(new_id: Callable[[], str]) -> Decider:
+    """Return a decider for a time without scores: it opens and closes the events of faults, never an anomaly."""
+    rule = DecisionRule(n=1, m=1, hold_off_s=FAULT_HOLD_OFF_S)
+    never_asked = calibrate(np.zeros(1), np.zeros(1, np.int64), alarms_per_day=1, n=1, m=1, join_s=1, k=1)
+    return Decider(rule, never_asked, 1.0, new_id)
 
 
 def recalibrate(bundle: Bundle, spec: GraphSpec, scorer: Scorer, blocks: Sequence[Block], created: str) -> SiteModel:

@@ -4,19 +4,23 @@ Order of events for one block of readings:
 
 1. The windower cuts it into windows, or says why it cannot (`Unknown`): broken input is decided here and never scored.
 2. The prefilter gives every window of the batch its squared Mahalanobis distance at once. `clear` windows end here in
-mode
-   `gate`; one in `max_skip_s` of reading time is scored all the same.
+   mode `gate`; one in `max_skip_s` of reading time is scored all the same, and the first one after any failure.
 3. What is left is scored by the network. A streaming graph sees every row, or its state would be wrong.
 4. The decider turns scores into states and events.
 
-A network that fails does not end the watch: the Gaussian alone decides (only its upper limit raises an alarm), under
-the fault `model`. Deliberately elsewhere: words, payloads and clocks (`stream.py`), learning on site (`on_site.py`).
+A network that fails does not end the watch: the Gaussian alone decides, whatever its mode (only its upper limit raises
+an alarm), under the fault `model`. A streaming graph that failed warms up again before it is believed. A network that
+needs more time than the readings leave it is `too slow`, the same fault; it rests for `REST_S` and is tried again.
+Deliberately elsewhere: words and payloads (`reporting.py`), clocks (`stream.py`), learning on site (`on_site.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
+
+import numpy as np
 
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.calibration import Calibration
@@ -30,6 +34,11 @@ from edge_agent.ports import Scorer
 
 MOST_SECONDS = 86_400.0
 """A day: no sensible setting of this module's times is longer."""
+BEHIND_S = 10.0
+"""Seconds of scoring beyond the reading time that went by from which the network is too slow: above a busy moment of
+the machine, below the 25 s of readings that wait for a watcher held up."""
+REST_S = 300.0
+"""Seconds of reading time that a network which is too slow is not run: the fault stays one event."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,79 +138,165 @@ class Pipeline:
         self.prefilter = prefilter
         self.scorer = scorer
         self.counts = Counts()
-        self.last_window: Floats | None = None
-        self.last_contributions: Floats | None = None
-        self._mode = Mode.OFF if prefilter is None else mode
+        self._mode = Mode.OFF if prefilter is None else Mode.WATCH if scorer is None else mode
         self._max_skip_ns = int(max_skip_s * NS)
         self._model_problem = model_problem
         self._scored_ns: int | None = None
+        self._pace = Pace()
+        self._cold, self._cold_problem = 0, ""
+        self._waiting: Unknown | None = None
+        self._interrupted = False
 
     def feed(self, block: Block) -> list[Decision]:
         """Decide every window that the block completes, in the order of reading time."""
+        items = self.windower.feed(block)
         decisions: list[Decision] = []
-        for item in self.windower.feed(block):
+        if self._interrupted and len(block):
+            self._interrupted = False
+            if self._waiting is not None and not (items and isinstance(items[0], Unknown)):
+                again = dataclasses.replace(self._waiting, t_ns=int(block.t_ns[0]))
+                decisions.append(self.decider.unknown(again))
+        for item in items:
             if isinstance(item, Unknown):
-                decisions.append(self.unknown(item))
+                decisions.append(self._break(item))
             else:
                 decisions.extend(self._batch(item))
         return decisions
 
     def unknown(self, unknown: Unknown) -> Decision:
-        """Decide a stretch that cannot be scored, also one that others found (no data, camera health)."""
-        if self.scorer is not None:
-            self.scorer.reset()
+        """Decide a stretch that cannot be scored, found by others than the windower (no data, camera health).
+
+        The windower knows nothing of it: whether readings go on without a break is for it to say. What it said last and
+        still holds is said again with the next readings.
+        """
+        self._interrupted = True
         self._scored_ns = None
         return self.decider.unknown(unknown)
 
+    def _break(self, unknown: Unknown) -> Decision:
+        self._waiting = unknown
+        self._scored_ns = None
+        self._cold = 0
+        if self.scorer is not None:
+            self.scorer.reset()
+        return self.decider.unknown(unknown)
+
     def _batch(self, batch: WindowBatch) -> Iterator[Decision]:
+        if batch.warming < len(batch.t_ns):
+            self._waiting = None
         watching = self.prefilter is not None and self._mode is not Mode.OFF
         distances = self.prefilter.distances(batch.values).tolist() if self.prefilter and watching else None
         lower = self.prefilter.lower if self.prefilter and self._mode is Mode.GATE else -1.0
-        upper = self.prefilter.upper if self.prefilter and watching else float("inf")
         streaming = self.scorer is not None and self.scorer.streaming
         for i, t_ns in enumerate(batch.t_ns.tolist()):
             d2 = distances[i] if distances else None
-            gross = d2 is not None and d2 > upper
             self.counts.windows += 1
-            self.counts.gross += gross
-            must = streaming or d2 is None or d2 > lower or self._skipped_too_long(t_ns)
-            yield from self._window(batch.values[i], t_ns, d2, gross=gross, score=must, warming=i < batch.warming)
+            self.counts.gross += self._gross(d2)
+            must = streaming or d2 is None or not d2 <= lower or self._skipped_too_long(t_ns)
+            yield from self._window(batch.values[i], t_ns, d2, score=must, warming=i < batch.warming)
+
+    def _gross(self, d2: float | None) -> bool:
+        return d2 is not None and self.prefilter is not None and d2 > self.prefilter.upper
 
     def _skipped_too_long(self, t_ns: int) -> bool:
         return self._scored_ns is None or not 0 <= t_ns - self._scored_ns < self._max_skip_ns
 
-    def _window(
-        self, window: Floats, t_ns: int, d2: float | None, *, gross: bool, score: bool, warming: bool
-    ) -> Iterator[Decision]:
-        self.last_window = window
+    def _window(self, window: Floats, t_ns: int, d2: float | None, *, score: bool, warming: bool) -> Iterator[Decision]:
         if self.scorer is None:
-            yield self._gaussian(t_ns, d2, gross=gross)
-            return
-        if not score:
+            yield self._without_scorer(window, t_ns, d2)
+        elif problem := self._pace.problem(t_ns):
+            yield self._model_failed(window, t_ns, d2, problem)
+        elif not score:
             yield self.decider.window(t_ns, score=None, d2=d2, gross=False, stage=Stage.PREFILTER)
-            return
+        else:
+            yield from self._score(self.scorer, window, t_ns, d2, warming=warming)
+
+    def _score(
+        self, scorer: Scorer, window: Floats, t_ns: int, d2: float | None, *, warming: bool
+    ) -> Iterator[Decision]:
         try:
-            result = self.scorer.score(window)
+            result = scorer.score(window)
+            if not math.isfinite(result.value):
+                raise ScoringError(f"the graph gave the score {result.value}; expected a finite number")
         except ScoringError as error:
             self.counts.model_failures += 1
-            yield self._model_failed(t_ns, d2, str(error), gross=gross)
+            yield self._model_failed(window, t_ns, d2, str(error))
             return
         self._scored_ns = t_ns
         self.counts.scored += 1
-        if warming:
-            return
-        self.last_contributions = result.contributions
-        yield self.decider.window(t_ns, score=result.value, d2=d2, gross=gross, stage=Stage.NETWORK)
+        self._pace.spent(result.took_ns)
+        if self._cold:
+            self._cold -= 1
+            if not warming:
+                problem = f"{self._cold_problem}; the graph warms up again"
+                yield self._gaussian_alone(window, t_ns, d2, problem)
+        elif not warming:
+            decision = self.decider.window(t_ns, score=result.value, d2=d2, gross=self._gross(d2), stage=Stage.NETWORK)
+            yield _explained(decision, window, result.contributions)
 
-    def _gaussian(self, t_ns: int, d2: float | None, *, gross: bool) -> Decision:
+    def _without_scorer(self, window: Floats, t_ns: int, d2: float | None) -> Decision:
         if self._model_problem:
-            return self._model_failed(t_ns, d2, self._model_problem, gross=gross)
-        return self.decider.window(t_ns, score=d2, d2=d2, gross=gross, stage=Stage.PREFILTER)
+            return self._gaussian_alone(window, t_ns, d2, self._model_problem)
+        decision = self.decider.window(t_ns, score=d2, d2=d2, gross=self._gross(d2), stage=Stage.PREFILTER)
+        return _explained(decision, window)
 
-    def _model_failed(self, t_ns: int, d2: float | None, problem: str, *, gross: bool) -> Decision:
+    def _model_failed(self, window: Floats, t_ns: int, d2: float | None, problem: str) -> Decision:
+        """Decide a window that the network should have scored; the next one is scored whatever the prefilter says."""
+        self._scored_ns = None
+        if self.scorer is not None and self.scorer.streaming:
+            self.scorer.reset()
+            self._cold, self._cold_problem = self.windower.rule.warm_up, problem
+        return self._gaussian_alone(window, t_ns, d2, problem)
+
+    def _gaussian_alone(self, window: Floats, t_ns: int, d2: float | None, problem: str) -> Decision:
         if self.prefilter is None:
             return self.decider.unknown(Unknown(t_ns=t_ns, fault=Fault.MODEL, detail=problem))
-        return self.decider.window(t_ns, score=None, d2=d2, gross=gross, stage=Stage.PREFILTER, model_fault=problem)
+        if d2 is None:
+            d2 = float(self.prefilter.distances(window[np.newaxis])[0])
+        decision = self.decider.window(
+            t_ns, score=None, d2=d2, gross=self._gross(d2), stage=Stage.PREFILTER, model_fault=problem
+        )
+        return _explained(decision, window)
+
+
+class Pace:
+    """Whether the network keeps up: the time that scoring took against the reading time that went by.
+
+    A network may take longer than one window leaves it, where the prefilter spares it others. So what counts is the
+    time owed: each call adds its own, reading time that goes by pays it off.
+    """
+
+    def __init__(self) -> None:
+        """Begin without owing anything."""
+        self._owed_ns = 0
+        self._last_ns: int | None = None
+        self._problem = ""
+
+    def problem(self, t_ns: int) -> str:
+        """Go on to the reading time of a window; return why it must not be scored, empty where it may."""
+        last, self._last_ns = self._last_ns, t_ns
+        if last is not None and t_ns > last:
+            self._owed_ns = max(0, self._owed_ns - (t_ns - last))
+        if not self._owed_ns:
+            self._problem = ""
+        return self._problem
+
+    def spent(self, took_ns: int) -> None:
+        """Add the time of a call."""
+        self._owed_ns += took_ns
+        if self._owed_ns > BEHIND_S * NS:
+            self._problem = (
+                f"the network is too slow: the last window took {took_ns / NS:.2g} s, and scoring is {BEHIND_S:.0f} s "
+                f"behind the readings; it is tried again after {REST_S:.0f} s"
+            )
+            self._owed_ns = int(REST_S * NS)
+
+
+def _explained(decision: Decision, window: Floats, contributions: Floats | None = None) -> Decision:
+    """Return the decision with what its alerts are explained by, where it has any."""
+    if not decision.transitions:
+        return decision
+    return dataclasses.replace(decision, window=window, contributions=contributions)
 
 
 def bundle_pipeline(

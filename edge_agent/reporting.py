@@ -1,8 +1,15 @@
 """From a stream's decisions to what people read: states, scores, alerts with words and evidence.
 
 One `Reporter` per stream, called from its watcher thread alone. The order for an alert is fixed: evidence to disk first
-(it may fail, the alert goes out all the same), then the outbox commit, in one transaction with the list of open events.
-From that commit on the alert counts; everything before it is measured as the time from decision to commit.
+(it may fail, the alert goes out all the same), then the outbox commit, in one transaction with the events that are open
+once this alert has been told. From that commit on the alert counts; everything before it is measured as the time from
+decision to commit.
+
+An alert that the outbox does not take is kept here, in order, and offered again at every turn. Only one that it refuses
+by its policy (`OutboxFull`: counted and reported there) or for what it says (`ValueError`) is not.
+
+A state goes out at once when it changes and at most once a second otherwise; what was held back goes out in the next
+second, readings or not, so the retained state is never an old one.
 """
 
 from __future__ import annotations
@@ -10,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +25,7 @@ import numpy as np
 
 from edge_agent.contract import strict_json
 from edge_agent.contract.calibration import Calibration
+from edge_agent.contract.decision import FAULT_EVENTS, OpenEvent
 from edge_agent.contract.level import p_value
 from edge_agent.contract.records import NS, Block, Channel, Decision, EventKind, Fault, Floats, Life, Transition
 from edge_agent.contract.wire import (
@@ -30,6 +39,7 @@ from edge_agent.contract.wire import (
     WindowRef,
     utc_text,
 )
+from edge_agent.errors import ManifestError, OutboxFull
 from edge_agent.pipeline import Pipeline
 from edge_agent.ports import Clock
 
@@ -47,7 +57,12 @@ CRITICAL_LEVEL = 0.8
 RATE_WINDOW_NS = 7 * 86_400 * NS
 """Span over which the achieved alarms per day are counted: a week holds every shift of a plant."""
 READING_CLOCK_TOLERANCE_S = 2.0
-"""How far reading time may be from UTC before the difference is taken for a clock that was set since the start."""
+"""How far UTC may have moved against the monotonic clock before it is taken for a clock that was set since the
+start."""
+LEAST_CONTEXT = 64
+"""Raw readings kept before an alert at least: a streaming graph's window is one reading."""
+MOST_UNSAVED = 1000
+"""Alerts kept in memory while the outbox takes none, some 1 kB each; the oldest go first, counted and logged."""
 
 
 class Alerts(Protocol):
@@ -125,17 +140,42 @@ class Reporter:
         self._recent_rows = 0
         self._state: tuple[bool | None, Fault | None] | None = None
         self._since = ""
+        self._waiting: Decision | None = None
         self._published_ns = 0
         self._scored_ns = 0
+        self._unsaved: deque[_Unsaved] = deque()
+        self._open_events: Callable[[], list[OpenEvent]] | None = None
         self.last: Decision | None = None
         self.pipeline: Pipeline | None = None
         self.model: ModelRef | None = None
+        self.note = ""
+        """What a person should know though the stream is well, such as that an older model watches."""
         self.opened: deque[int] = deque(maxlen=1000)
+        self.lost_alerts = 0
+        self._refused = False
         self._began_ns = clock.monotonic_ns()
+        self._utc_minus_monotonic_ns = clock.now_ns() - self._began_ns
 
-    def use(self, pipeline: Pipeline | None, model: ModelRef | None) -> None:
-        """Take the pipeline whose decisions come from now on (None: still learning)."""
-        self.pipeline, self.model = pipeline, model
+    def use(
+        self,
+        pipeline: Pipeline | None,
+        model: ModelRef | None,
+        open_events: Callable[[], list[OpenEvent]],
+        note: str = "",
+    ) -> None:
+        """Take the pipeline whose decisions come from now on (None: still learning), and who knows what is open."""
+        self.pipeline, self.model, self._open_events, self.note = pipeline, model, open_events, note
+
+    def open_before(self) -> list[OpenEvent]:
+        """Return the events that were open when the last alert was made: what a new watcher goes on with."""
+        waiting = [each.open_events for each in self._unsaved if each.open_events is not None]
+        events = []
+        for each in waiting[-1] if waiting else self._alerts.open_events(self._stream):
+            try:
+                events.append(strict_json.read(OpenEvent, each, "open event"))
+            except (ManifestError, ValueError) as error:
+                _log.warning("stream %s: an event open before the restart cannot be read: %s", self._stream, error)
+        return events
 
     def restarted(self) -> None:
         """Tell that the agent did not end in good order the last time."""
@@ -151,19 +191,30 @@ class Reporter:
             severity=Severity.INFO,
             text="The agent runs again; it had ended without stopping its streams",
         )
-        self._alerts.put(event)
+        self._unsaved.append(_Unsaved(event, None, None))
+        self._save()
 
     def decided(self, block: Block | None, decisions: Sequence[Decision]) -> None:
         """Report the decisions of one block."""
         decided_ns = self._clock.monotonic_ns()
         if block is not None:
             self._remember(block)
-        for decision in decisions:
-            for transition in decision.transitions:
-                self._alert(transition, decision, decided_ns)
+        told = [(decision, transition) for decision in decisions for transition in decision.transitions]
+        open_now = self._open_events() if told and self._open_events else None
+        for i, (decision, transition) in enumerate(told):
+            still_open = None if open_now is None else open_after(open_now, [later for _, later in told[i + 1 :]])
+            self._alert(transition, decision, decided_ns, still_open)
         if decisions:
             self.last = decisions[-1]
             self._publish(decisions[-1])
+
+    def settle(self, *, end: bool = False) -> None:
+        """Commit and publish what had to wait; `end`: there will be no more."""
+        if self._unsaved:
+            self._save()
+        due = end or self._clock.monotonic_ns() - self._published_ns >= STATE_EVERY_S * NS
+        if self._waiting is not None and due:
+            self._publish_state(self._waiting)
 
     def alarms_per_day(self) -> float | None:
         """Return the anomaly events opened a day over the last seven days at most; None in the first hour."""
@@ -171,14 +222,18 @@ class Reporter:
         watched_ns = min(now - self._began_ns, RATE_WINDOW_NS)
         if watched_ns < 3600 * NS:
             return None
-        recent = sum(1 for opened in self.opened if now - opened <= watched_ns)
+        opened = tuple(self.opened)
+        if len(opened) == self.opened.maxlen:
+            watched_ns = max(min(watched_ns, now - opened[0]), 1)
+        recent = sum(1 for each in opened if now - each <= watched_ns)
         return round(recent * 86_400 * NS / watched_ns, 2)
 
     def _remember(self, block: Block) -> None:
         self._recent.append(block)
         self._recent_rows += len(block)
         window = self.pipeline.windower.rule.window if self.pipeline else 1
-        while self._recent and self._recent_rows - len(self._recent[0]) >= window * (1 + CONTEXT_WINDOWS):
+        wanted = max(LEAST_CONTEXT, window * (1 + CONTEXT_WINDOWS))
+        while self._recent and self._recent_rows - len(self._recent[0]) >= wanted:
             self._recent_rows -= len(self._recent.popleft())
 
     def _publish(self, decision: Decision) -> None:
@@ -187,18 +242,9 @@ class Reporter:
         changed = state != self._state
         if changed:
             self._state, self._since = state, utc_text(self._clock.now_ns())
+        self._waiting = decision
         if changed or now - self._published_ns >= STATE_EVERY_S * NS:
-            self._published_ns = now
-            anomaly = None if decision.anomaly is None else Anomaly.ON if decision.anomaly else Anomaly.OFF
-            payload = StatePayload(
-                anomaly=anomaly,
-                level=decision.level,
-                score=decision.score,
-                since=self._since,
-                fault=decision.fault,
-                detail=decision.detail[:1000],
-            )
-            self._publisher.publish_state(self._stream, payload)
+            self._publish_state(decision)
         if decision.fault is None and now - self._scored_ns >= STATE_EVERY_S * NS:
             self._scored_ns = now
             self._publisher.publish_score(
@@ -212,12 +258,31 @@ class Reporter:
                 ),
             )
 
-    def _alert(self, transition: Transition, decision: Decision, decided_ns: int) -> None:
+    def _publish_state(self, decision: Decision) -> None:
+        self._published_ns, self._waiting = self._clock.monotonic_ns(), None
+        anomaly = None if decision.anomaly is None else Anomaly.ON if decision.anomaly else Anomaly.OFF
+        payload = StatePayload(
+            anomaly=anomaly,
+            level=decision.level,
+            score=decision.score,
+            since=self._since,
+            fault=decision.fault,
+            detail=self.detail_of(decision),
+        )
+        self._publisher.publish_state(self._stream, payload)
+
+    def detail_of(self, decision: Decision) -> str:
+        """Return the words that go with a state."""
+        return "; ".join(part for part in (decision.detail, self.note) if part)[:1000]
+
+    def _alert(
+        self, transition: Transition, decision: Decision, decided_ns: int, still_open: list[OpenEvent] | None
+    ) -> None:
         pipeline = self.pipeline
         calibration = pipeline.calibration if pipeline else None
         anomalous = transition.kind in {EventKind.ANOMALY, EventKind.ANOMALY_UPDATE}
-        window = pipeline.last_window if pipeline and anomalous else None
-        top = self._top(window) if window is not None else None
+        window = decision.window if anomalous else None
+        text, top = self._explained(transition, window, decision.contributions)
         if transition.kind is EventKind.ANOMALY:
             self.opened.append(self._clock.monotonic_ns())
         event = EventPayload(
@@ -236,7 +301,7 @@ class Reporter:
             threshold=calibration.threshold if calibration else None,
             p_value=_p(transition.score, calibration),
             grade=calibration.grade if calibration else None,
-            text=self._words(transition, window)[:1000],
+            text=text[:1000],
             reason=transition.reason,
             fault=transition.fault,
             detail=transition.detail[:1000],
@@ -245,19 +310,56 @@ class Reporter:
             top=top,
             snapshot=self._evidence(transition, window),
         )
-        open_events = [strict_json.plain(each) for each in pipeline.decider.open_events()] if pipeline else None
-        self._alerts.put(event, decided_ns=decided_ns, open_events=open_events)
+        open_events = None if still_open is None else [strict_json.plain(each) for each in still_open]
         _log.info("stream %s: %s %s: %s", self._stream, event.event_type, event.id, event.text)
+        self._unsaved.append(_Unsaved(event, open_events, decided_ns))
+        self._save()
 
-    def _top(self, window: Floats) -> tuple[tuple[str, float], ...] | None:
-        pipeline = self.pipeline
-        if pipeline is None:
-            return None
-        shares = pipeline.last_contributions
-        if shares is None and pipeline.prefilter is not None:
-            shares = pipeline.prefilter.shares(window).astype(np.float32)
-        if shares is None or not np.isfinite(shares).all() or not shares.sum() > 0:
-            return None
+    def _save(self) -> None:
+        """Offer to the outbox what it has not taken yet, oldest first."""
+        while self._unsaved:
+            each = self._unsaved[0]
+            try:
+                self._alerts.put(each.event, open_events=each.open_events, decided_ns=each.decided_ns)
+            except OutboxFull as error:
+                _log.warning("stream %s: alert %s is dropped: %s", self._stream, each.event.id, error)
+            except ValueError as error:
+                self.lost_alerts += 1
+                _log.error("stream %s: alert %s can never be committed: %s", self._stream, each.event.id, error)
+            except Exception as error:  # noqa: BLE001 - whatever a disk throws, the alert is not lost with it
+                self._keep_unsaved(error)
+                return
+            self._unsaved.popleft()
+        if self._refused:
+            _log.info("stream %s: the outbox takes alerts again", self._stream)
+        self._refused = False
+
+    def _keep_unsaved(self, error: Exception) -> None:
+        level = logging.DEBUG if self._refused else logging.ERROR
+        self._refused = True
+        _log.log(level, "stream %s: the outbox takes no alert, %d wait: %r", self._stream, len(self._unsaved), error)
+        while len(self._unsaved) > MOST_UNSAVED:
+            lost = self._unsaved.popleft()
+            self.lost_alerts += 1
+            _log.error("stream %s: alert %s is lost: the outbox takes none", self._stream, lost.event.id)
+
+    def _explained(
+        self, transition: Transition, window: Floats | None, contributions: Floats | None
+    ) -> tuple[str, tuple[tuple[str, float], ...] | None]:
+        """Return the words of an alert and the channels with the largest shares; an alert never waits for its words."""
+        try:
+            top = None if window is None else self._top(window, contributions)
+            return self._words(transition, window), top
+        except (ValueError, ArithmeticError, IndexError) as error:
+            _log.warning("stream %s: alert %s cannot be explained: %s", self._stream, transition.id, error)
+            return transition.detail, None
+
+    def _top(self, window: Floats, contributions: Floats | None) -> tuple[tuple[str, float], ...] | None:
+        shares = contributions
+        if shares is None or not np.isfinite(shares).all() or not shares.max() > 0:
+            if self.pipeline is None or self.pipeline.prefilter is None:
+                return None
+            shares = self.pipeline.prefilter.shares(window).astype(np.float32)
         shares = np.clip(shares, 0, None) / np.clip(shares, 0, None).sum()
         order = np.argsort(-shares)[:TOP_CHANNELS]
         return tuple((self._channels[i].name, round(float(shares[i]), 4)) for i in order.tolist())
@@ -265,9 +367,10 @@ class Reporter:
     def _words(self, transition: Transition, window: Floats | None) -> str:
         if transition.life is Life.CLOSE:
             return f"{_CLOSED.get(transition.reason, 'over')}: {transition.detail}".removesuffix(": ")
-        if window is None or self.pipeline is None or self.pipeline.prefilter is None:
+        if window is None:
             return transition.detail
-        said = self.pipeline.prefilter.describe(window)
+        prefilter = self.pipeline.prefilter if self.pipeline else None
+        said = prefilter.describe(window) if prefilter else "unlike what is normal"
         level = "" if transition.level is None else f" (level {transition.level:.2f}, threshold 0.50)"
         return f"{said}{level}"
 
@@ -292,16 +395,55 @@ class Reporter:
             "score": transition.score,
             "detail": transition.detail,
         }
-        kept = self._keeper.keep(transition.id, channels=self._channels, context=context, window=window, meta=meta)
+        try:
+            kept = self._keeper.keep(transition.id, channels=self._channels, context=context, window=window, meta=meta)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs the evidence and never the alert
+            _log.warning("stream %s: no evidence of alert %s: %r", self._stream, transition.id, error)
+            return None
         return None if kept is None else str(kept)
 
     def _utc(self, t_ns: int) -> str:
         """Return reading time as UTC: of a source without own time, corrected by what the clock was set since."""
-        if not self._own_time and self._recent:
-            shift = self._clock.now_ns() - int(self._recent[-1].t_ns[-1])
+        if not self._own_time:
+            now_ns = self._clock.now_ns() - self._clock.monotonic_ns()
+            shift = now_ns - self._utc_minus_monotonic_ns
             if abs(shift) > READING_CLOCK_TOLERANCE_S * NS:
                 t_ns += shift
         return utc_text(t_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsaved:
+    """An alert on its way to the outbox."""
+
+    event: EventPayload
+    open_events: list[dict[str, Any]] | None
+    decided_ns: int | None
+
+
+def open_after(open_now: Sequence[OpenEvent], later: Sequence[Transition]) -> list[OpenEvent]:
+    """Return the events that are open before some transitions, given those that are open after them.
+
+    A block may open an event and close it. Each alert is committed with what is open once it has been told, so that a
+    power cut between the two leaves an event to close, and never one that nobody was told of.
+    """
+    opened = {each.id for each in later if each.life is Life.OPEN}
+    before = [event for event in open_now if event.id not in opened]
+    for each in later:
+        if each.life is Life.CLOSE and each.id not in opened:
+            kind = EventKind.ANOMALY if each.fault is None else FAULT_EVENTS[each.fault]
+            before.append(
+                OpenEvent(
+                    kind=kind,
+                    id=each.id,
+                    since_ns=each.since_ns,
+                    stage=each.stage,
+                    fault=each.fault,
+                    detail=each.detail,
+                    gross=each.gross,
+                )
+            )
+    return before
 
 
 _CLOSED = {"normal": "normal again", "restart": "not there any more after a restart", "recovered": "recovered"}

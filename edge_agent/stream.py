@@ -4,8 +4,12 @@
 
 The reader opens the source, reopens it with back-off when it goes away, and reports silence. The watcher feeds the
 pipeline. Overflow rule of the queue: a lossless source (file, stdin) waits; of any other the newest block is dropped,
-counted, and the next one is marked as a gap, so that no reading is ever lost silently. A thread that fails is
-logged, counted and started again by itself; the other one never notices.
+counted, and the next one is marked as a gap, so that no reading is ever lost silently.
+
+A part that fails is logged, counted and begun again with growing waits, and the stream's state says so meanwhile: a
+reader that fails is a source that went away (`no_data`); a watcher that fails is a model that cannot decide (`model`),
+the block it failed on is counted as dropped, what waits in the queue is decided by the watcher that replaces it. The
+other part never notices.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ READ_TIMEOUT_S = 0.5
 """Longest wait in one read, seconds: bounds how fast a stream stops and how often its progress is seen."""
 QUEUE_BLOCKS = 512
 """Blocks between reader and watcher: at 20 blocks a second, 25 s of a watcher held up by a slow disk."""
+LONGEST_RESTART_S = 30.0
+"""Longest wait before a watcher that keeps failing is made again, seconds: loading a model takes a few."""
 
 
 class Sink(Protocol):
@@ -35,6 +41,19 @@ class Sink(Protocol):
 
     def decided(self, block: Block | None, decisions: list[Decision]) -> None:
         """Take the decisions of one block (None: of a fault found outside the readings)."""
+
+    def settle(self, *, end: bool = False) -> None:
+        """Publish what was held back, once it may go out, or at once at the end; called at every turn."""
+
+
+class Supervision(Protocol):
+    """Who is expected to move; feeds the watchdog (`health/progress.py`)."""
+
+    def turned(self, name: str) -> None:
+        """Note that a loop turned or a long call begins, and expect it to move again."""
+
+    def rested(self, name: str) -> None:
+        """Expect nothing more until it turns again."""
 
 
 class Watcher(Protocol):
@@ -65,12 +84,14 @@ class Stream:
     Args:
         name: of the stream, as in the topics.
         source: where readings come from.
-        watcher: makes the watcher; called in the watcher thread, so that a slow model never delays another stream.
+        watcher: makes the watcher; called in the watcher thread, so that a slow model never delays another stream, and
+            again after a failure.
         sink: where decisions go.
         clock: monotonic time for silence and progress.
         no_data_s: silence in seconds that is reported as `no_data`.
-        turned: told with a thread's name each time its loop turns; feeds the watchdog.
+        supervision: told of every turn of the two loops.
         backoff: delays between attempts to open the source.
+        wait: waits so many seconds, or less when the stream is to stop; None: really.
     """
 
     def __init__(
@@ -82,8 +103,9 @@ class Stream:
         *,
         clock: Clock,
         no_data_s: float,
-        turned: Callable[[str], None],
+        supervision: Supervision,
         backoff: Backoff,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -93,99 +115,95 @@ class Stream:
         self.last_reading_ns: int | None = None
         self.heard_ns: int | None = None
         self.no_data_s = no_data_s
+        self.reader_name, self.watcher_name = f"{name}-reader", f"{name}-watcher"
         self._make_watcher = watcher
-        self._watcher: Watcher | None = None
-        self._sink, self._clock, self._turned, self._backoff = sink, clock, turned, backoff
+        self._sink, self._clock, self._supervision, self._backoff = sink, clock, supervision, backoff
         self._queue: queue.Queue[Block | Unknown | None] = queue.Queue(QUEUE_BLOCKS)
         self._stopping = threading.Event()
-        self._lost = False
+        self._wait = wait or self._stopping.wait
+        self._lost = self._dropping = self._away = False
+        self._item: Block | Unknown | None = None
+        self._ended = False
+        self._decided = 0
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Start both threads."""
         self._threads = [
-            threading.Thread(
-                target=self._forever, args=(self._read, "reader"), name=f"{self.name}-reader", daemon=True
-            ),
-            threading.Thread(
-                target=self._forever, args=(self._watch, "watcher"), name=f"{self.name}-watcher", daemon=True
-            ),
+            threading.Thread(target=self.run_reader, name=self.reader_name, daemon=True),
+            threading.Thread(target=self.run_watcher, name=self.watcher_name, daemon=True),
         ]
         for thread in self._threads:
             thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Stop reading, and end once what was read is decided; returns at once."""
+        self._stopping.set()
+
     def stop(self, timeout_s: float) -> bool:
         """Stop reading, decide what was read, and end; False where a thread did not end in time."""
-        self._stopping.set()
+        self.ask_to_stop()
+        deadline = self._clock.monotonic_ns() + int(timeout_s * NS)
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, (deadline - self._clock.monotonic_ns()) / NS))
         return not any(thread.is_alive() for thread in self._threads)
 
-    @property
-    def watcher(self) -> Watcher | None:
-        """The watcher, once made."""
-        return self._watcher
+    # The reader thread.
 
-    def alive(self) -> bool:
-        """Whether both threads run, or the source has ended in good order."""
-        return self.finished.is_set() or all(thread.is_alive() for thread in self._threads)
-
-    def _forever(self, work: Callable[[], None], part: str) -> None:
-        """Run a loop until it ends in good order; a bug in it is logged, counted, and the loop begun again."""
-        while True:
-            try:
-                work()
-            except Exception:  # noqa: BLE001 - whatever it is, watching goes on
-                _log.exception("stream %s: the %s failed and starts again", self.name, part)
-                self.counts.reader_restarts += part == "reader"
-                self.counts.watcher_restarts += part == "watcher"
-                self._stopping.wait(READ_TIMEOUT_S)
-                self._lost = True
-            else:
-                return
-
-    def _read(self) -> None:
-        """Reader thread: open, read, reopen until stopped or the source has no more."""
+    def run_reader(self) -> None:
+        """Open, read, reopen until stopped or the source has no more."""
         while not self._stopping.is_set():
             try:
                 self._read_until_lost()
             except EndOfData:
+                self._close_source()
                 break
             except SourceError as error:
                 self._source_lost(str(error))
-            finally:
-                self.source.close()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the source is opened again
+                _log.exception("stream %s: reading failed", self.name)
+                self.counts.reader_restarts += 1
+                self._source_lost(f"reading failed: {error!r}")
+        self._close_source()
         self._put(None)
+        self._supervision.rested(self.reader_name)
 
     def _read_until_lost(self) -> None:
         self.source.open()
-        self._backoff.succeeded(self._clock.monotonic_ns() / NS)
+        began_ns = self._clock.monotonic_ns()
+        self._backoff.succeeded(began_ns / NS)
         _log.info("stream %s: source open", self.name)
-        self.heard_ns, silent = self._clock.monotonic_ns(), False
+        self._away = silent = False
         while not self._stopping.is_set():
             block = self.source.read(READ_TIMEOUT_S)
-            self._turned(f"{self.name}-reader")
+            self._supervision.turned(self.reader_name)
             now = self._clock.monotonic_ns()
             if block is not None:
-                self.heard_ns, silent = now, False
+                self.heard_ns, began_ns, silent = now, now, False
                 self._backoff.succeeded(now / NS)
                 self._take(block)
-            elif not silent and now - self.heard_ns > self.no_data_s * NS:
+            elif not silent and now - began_ns > self.no_data_s * NS:
                 silent = True
                 self._report(
                     Fault.NO_DATA, f"no reading for {self.no_data_s:.0f} s; is the sensor powered and connected?"
                 )
 
     def _source_lost(self, problem: str) -> None:
+        """Release the source, report it, and wait: a port still held would come back under another name."""
+        self._close_source()
         delay_s = self._backoff.delay_s()
-        level = logging.WARNING if self.counts.reopened == 0 or not self._lost else logging.DEBUG
+        level = logging.DEBUG if self._away else logging.WARNING
         _log.log(level, "stream %s: %s; next try in %.0f s", self.name, problem, delay_s)
         self.counts.reopened += 1
-        self._lost = True
+        self._away = self._lost = True
         self._report(Fault.NO_DATA, problem)
-        deadline = self._clock.monotonic_ns() + int(delay_s * NS)
-        while self._clock.monotonic_ns() < deadline and not self._stopping.wait(min(delay_s, READ_TIMEOUT_S)):
-            self._turned(f"{self.name}-reader")
+        self._pause(delay_s, self.reader_name)
+
+    def _close_source(self) -> None:
+        try:
+            self.source.close()
+        except Exception:  # noqa: BLE001 - it is opened again, which tells whether that matters
+            _log.exception("stream %s: the source does not close", self.name)
 
     def _report(self, fault: Fault, detail: str) -> None:
         """Queue a fault that is not in the readings, at the reading time it would have had."""
@@ -196,43 +214,126 @@ class Stream:
         self.counts.readings += len(block)
         self.last_reading_ns = int(block.t_ns[-1])
         if self._lost:
-            block, self._lost = replace(block, gap=True), False
+            block = replace(block, gap=True)
         if self.source.lossless:
             self._put(block)
-            return
-        try:
-            self._queue.put_nowait(block)
-        except queue.Full:
-            if not self.counts.blocks_dropped:
-                _log.warning("stream %s: readings come faster than they are decided; some are dropped", self.name)
-            self.counts.blocks_dropped += 1
-            self.counts.readings_dropped += len(block)
-            self._lost = True
+        else:
+            try:
+                self._queue.put_nowait(block)
+            except queue.Full:
+                self._drop(block)
+                return
+        self._lost = self._dropping = False
+
+    def _drop(self, block: Block) -> None:
+        if not self._dropping:
+            _log.warning("stream %s: readings come faster than they are decided; some are dropped", self.name)
+        self._lost = self._dropping = True
+        self._count_dropped(block)
+
+    def _count_dropped(self, block: Block) -> None:
+        self.counts.blocks_dropped += 1
+        self.counts.readings_dropped += len(block)
 
     def _put(self, item: Block | Unknown | None) -> None:
-        """Queue an item that must not be dropped, waiting for room."""
-        while True:
+        """Queue an item that must not be dropped, waiting for room; nobody makes room after the watcher's end."""
+        while not self.finished.is_set():
             try:
                 self._queue.put(item, timeout=READ_TIMEOUT_S)
             except queue.Full:
-                self._turned(f"{self.name}-reader")
+                self._supervision.turned(self.reader_name)
             else:
                 return
 
-    def _watch(self) -> None:
-        """Watcher thread: decide what comes, until the end mark; after a failure with a new watcher."""
-        watcher = self._watcher = self._make_watcher()
+    # The watcher thread.
+
+    def run_watcher(self) -> None:
+        """Decide what comes, until the end mark; after a failure with a new watcher."""
+        problem, failures = "", 0
+        while True:
+            decided = self._decided
+            try:
+                self._watch(problem)
+            except Exception as error:  # noqa: BLE001 - whatever it is, watching goes on
+                failures = 1 if self._decided > decided else failures + 1
+                problem = f"watching failed and begins again: {error!r}"
+                if not self._watch_failed(problem, failures) or self._ended:
+                    break
+            else:
+                break
+        self.finished.set()
+        self._supervision.rested(self.watcher_name)
+
+    def _watch(self, problem: str) -> None:
+        self._supervision.rested(self.watcher_name)
+        watcher = self._make_watcher()
+        if problem:
+            self._sink.decided(None, [watcher.unknown(self._model_fault(problem))])
         self.ready.set()
         while True:
             try:
-                item = self._queue.get(timeout=READ_TIMEOUT_S)
+                self._item = self._queue.get(timeout=READ_TIMEOUT_S)
             except queue.Empty:
-                self._turned(f"{self.name}-watcher")
+                self._turn()
                 continue
-            self._turned(f"{self.name}-watcher")
-            if item is None:
-                self.finished.set()
+            self._turn()
+            if self._item is None:
+                self._ended = True
+                self._sink.settle(end=True)
                 return
-            block = item if isinstance(item, Block) else None
-            decisions = watcher.feed(item) if isinstance(item, Block) else [watcher.unknown(item)]
-            self._sink.decided(block, decisions)
+            self._decide(watcher, self._item)
+            self._item = None
+
+    def _turn(self) -> None:
+        self._supervision.turned(self.watcher_name)
+        self._sink.settle()
+
+    def _decide(self, watcher: Watcher, item: Block | Unknown) -> None:
+        if isinstance(item, Block):
+            self._sink.decided(item, watcher.feed(item))
+        else:
+            self._sink.decided(None, [watcher.unknown(item)])
+        self._decided += 1
+
+    def _watch_failed(self, problem: str, failures: int) -> bool:
+        """Count what is lost, say so, and wait; False where the stream is to stop and no watcher can be made."""
+        _log.log(logging.ERROR if failures == 1 else logging.DEBUG, "stream %s: %s", self.name, problem, exc_info=True)
+        self.counts.watcher_restarts += 1
+        had_item = self._item is not None
+        if isinstance(self._item, Block):
+            self._count_dropped(self._item)
+        state = Decision(t_ns=self._model_fault("").t_ns, anomaly=None, fault=Fault.MODEL, detail=problem)
+        self._item = None
+        try:
+            self._sink.decided(None, [state])
+        except Exception:  # noqa: BLE001 - it may be the sink that failed
+            _log.exception("stream %s: its state cannot be told", self.name)
+        if self._stopping.is_set():
+            return had_item or self._give_up()
+        self._pause(min(LONGEST_RESTART_S, READ_TIMEOUT_S * 2.0 ** (failures - 1)), self.watcher_name)
+        return True
+
+    def _give_up(self) -> bool:
+        """Count what will not be decided any more."""
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if isinstance(item, Block):
+                self._count_dropped(item)
+        _log.error("stream %s: stopped; %d readings in all were never decided", self.name, self.counts.readings_dropped)
+        return False
+
+    def _model_fault(self, detail: str) -> Unknown:
+        """Return the fault of a watcher that failed, at the reading time it failed at."""
+        item, last = self._item, self.last_reading_ns
+        if isinstance(item, Block) and len(item):
+            t_ns = int(item.t_ns[-1])
+        else:
+            t_ns = self._clock.now_ns() if last is None else last
+        return Unknown(t_ns=t_ns, fault=Fault.MODEL, detail=detail)
+
+    def _pause(self, delay_s: float, thread: str) -> None:
+        """Wait in slices that the watchdog sees."""
+        deadline = self._clock.monotonic_ns() + int(delay_s * NS)
+        while not self._stopping.is_set() and (left := deadline - self._clock.monotonic_ns()) > 0:
+            self._supervision.turned(thread)
+            self._wait(min(left / NS, READ_TIMEOUT_S))

@@ -1,35 +1,43 @@
 """One watched stream put together: its model, its source, its reporter, its threads.
 
-What watches, best first: the graph of the installed bundle -> of the one before -> the bundle's Gaussian -> a Gaussian
-learned on site. Everything below the first is said in the stream's state and in `health`. A source whose channels,
-order or units are not the bundle's is a sensor fault for as long as that is so: scoring a pressure as a temperature
-helps nobody.
+What watches, best first: a graph of the installed bundle -> of the one before -> the bundle's Gaussian -> a Gaussian
+learned on site. Everything below the first is said in the stream's state and in `health`:
+
+- A graph of the bundle before is a proven network, so its decisions stand without a fault; that it watches, and why, is
+  the `detail` of every state. (The fault `model` would hide the difference to a device without any network.)
+- A Gaussian alone decides under the fault `model`.
+- An on-site calibration that is for another graph or input is not used; the bundle's own is, and the `detail` says so.
+  Where one graph of the bundle is the one it is for, that one runs, even if another is faster today.
+
+A source whose channels, order or units are not the bundle's is a sensor fault for as long as that is so: scoring a
+pressure as a temperature helps nobody.
+
+A watcher made again after a failure runs the same graph, goes on learning with what was recorded, and goes on with the
+events that are open.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_agent.backoff import Backoff
 from edge_agent.config import StreamSettings
-from edge_agent.contract import strict_json
 from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.decision import OpenEvent
 from edge_agent.contract.manifest import GraphSpec
-from edge_agent.contract.records import NS, Block, Channel, Decision, Fault, Unknown
+from edge_agent.contract.records import NS, Block, Channel, Decision, Fault, Floats, Score, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo, utc_text
 from edge_agent.errors import BundleError, ManifestError, ScoringError
 from edge_agent.on_site import Learning, SiteModel, gaussian_pipeline
 from edge_agent.pipeline import Pipeline, bundle_pipeline
 from edge_agent.ports import Clock, Scorer
-from edge_agent.reporting import Alerts, Reporter
+from edge_agent.reporting import Reporter
 from edge_agent.scoring.selection import choose
 from edge_agent.sources.settings import make_source
-from edge_agent.stream import Stream
+from edge_agent.stream import Stream, Supervision
 from edge_agent.update.slots import Slots
 
 _log = logging.getLogger(__name__)
@@ -53,6 +61,8 @@ class Found:
 
     bundle: Bundle | None
     problem: str = ""
+    others: tuple[Path, ...] = ()
+    """What to try where no graph of the bundle runs."""
 
 
 def find_bundle(settings: StreamSettings, folder: Path) -> Found:
@@ -60,22 +70,32 @@ def find_bundle(settings: StreamSettings, folder: Path) -> Found:
     slots = Slots(folder / "slots")
     places = [Path(settings.bundle)] if settings.bundle else [p for p in (slots.current(), slots.previous()) if p]
     problems: list[str] = []
-    for path in places:
+    return _first_readable(places, problems)
+
+
+def _first_readable(places: Sequence[Path], problems: list[str]) -> Found:
+    """Read the first bundle that can be read; `problems` gets why the ones before cannot."""
+    for i, path in enumerate(places):
         try:
-            return Found(bundle=Bundle.read(path), problem="; ".join(problems))
+            return Found(bundle=Bundle.read(path), problem="; ".join(problems), others=tuple(places[i + 1 :]))
         except (BundleError, OSError) as error:
             problems.append(f"{path.name}: {error}")
     return Found(bundle=None, problem="; ".join(problems))
 
 
 def channel_problem(mine: Sequence[Channel], wanted: Sequence[Channel]) -> str:
-    """Say how the channels of a source differ from a bundle's in name, order or unit; empty where they do not."""
+    """Say how the channels of a source differ from a bundle's in name, order or unit; empty where they do not.
+
+    A unit that one of them does not tell is no difference.
+    """
     names, expected = [c.name for c in mine], [c.name for c in wanted]
     if names != expected:
         hint = " in another order" if sorted(names) == sorted(expected) else ""
         return f"the source gives the channels {', '.join(names)}; the bundle wants {', '.join(expected)}{hint}"
     units = [
-        f"{a.name} in {a.unit!r} instead of {b.unit!r}" for a, b in zip(mine, wanted, strict=True) if a.unit != b.unit
+        f"{a.name} in {a.unit!r} instead of {b.unit!r}"
+        for a, b in zip(mine, wanted, strict=True)
+        if a.unit and b.unit and a.unit != b.unit
     ]
     return f"the source gives {', '.join(units)}" if units else ""
 
@@ -105,6 +125,42 @@ def site_model(folder: Path, spec: GraphSpec) -> SiteModel | None:
     return site
 
 
+class SupervisedScorer:
+    """A scorer whose calls the watchdog sees: a network that never returns is found by its name.
+
+    Args:
+        scorer: that does the work.
+        stream: runs it; its watcher has turned when a call returns, so that a large block is no standstill.
+        supervision: told of every call.
+    """
+
+    def __init__(self, scorer: Scorer, stream: Stream, supervision: Supervision) -> None:
+        self.streaming = scorer.streaming
+        self._scorer, self._supervision = scorer, supervision
+        self._name, self._watcher_name = f"{stream.name} scorer", stream.watcher_name
+        self.reset, self.describe, self.infer_p95_ms = scorer.reset, scorer.describe, scorer.infer_p95_ms
+
+    def score(self, window: Floats) -> Score:
+        """Score a window, as the scorer does."""
+        self._supervision.turned(self._name)
+        try:
+            return self._scorer.score(window)
+        finally:
+            self._supervision.rested(self._name)
+            self._supervision.turned(self._watcher_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """A bundle and the graph of it that runs; without a scorer, its Gaussian watches alone."""
+
+    bundle: Bundle
+    spec: GraphSpec
+    scorer: Scorer | None
+    problem: str
+    """Why nothing better runs."""
+
+
 class WatchedStream:
     """A stream of the agent: made from its settings, started, asked how it is, stopped.
 
@@ -113,10 +169,9 @@ class WatchedStream:
         settings: its own.
         folder: where its bundles and calibrations are.
         clock: the agent's.
-        alerts: the outbox, asked for events that were open when the agent last ran.
         reporter: makes the reporter, given channels and whether readings carry their own time.
         new_id: makes event ids.
-        turned: feeds the watchdog.
+        supervision: feeds the watchdog.
         backoff: for reopening the source.
     """
 
@@ -127,14 +182,13 @@ class WatchedStream:
         *,
         folder: Path,
         clock: Clock,
-        alerts: Alerts,
         reporter: Callable[[tuple[Channel, ...], bool], Reporter],
         new_id: Callable[[], str],
-        turned: Callable[[str], None],
+        supervision: Supervision,
         backoff: Backoff,
     ) -> None:
         self.name, self._settings, self._folder, self._clock = name, settings, folder, clock
-        self._alerts, self._new_id = alerts, new_id
+        self._new_id, self._supervision = new_id, supervision
         self._found = find_bundle(settings, folder)
         spec = self._found.bundle.manifest.input if self._found.bundle else None
         channels = settings.channels or (spec.channels if spec else ())
@@ -142,6 +196,8 @@ class WatchedStream:
         self.source = make_source(settings.source, clock=clock, channels=channels, rate_hz=rate_hz)
         self.reporter = reporter(self.source.channels, self.source.own_time)
         self._describe: dict[str, Any] = {}
+        self._chosen: tuple[Bundle, str, str] | None = None
+        self._learned: SiteModel | None = None
         self._learning: Learning | None = None
         self._mismatch = channel_problem(self.source.channels, spec.channels) if spec else ""
         self.stream = Stream(
@@ -151,16 +207,18 @@ class WatchedStream:
             self,
             clock=clock,
             no_data_s=self._silence_s(rate_hz),
-            turned=turned,
+            supervision=supervision,
             backoff=backoff,
         )
 
     # What the stream asks of its watcher and its sink.
 
     def _make_watcher(self) -> WatchedStream:
-        pipeline = self._make_pipeline()
-        if pipeline is not None:
-            self._begin(pipeline)
+        made = self._make_pipeline()
+        if made is not None:
+            self._begin(*made)
+        elif self._learning is None:
+            self._begin_learning()
         return self
 
     def feed(self, block: Block) -> list[Decision]:
@@ -175,70 +233,163 @@ class WatchedStream:
 
     def unknown(self, unknown: Unknown) -> Decision:
         """Decide a fault found outside the readings."""
-        pipeline = self.reporter.pipeline
-        if pipeline is not None:
-            return pipeline.unknown(unknown)
-        return Decision(t_ns=unknown.t_ns, anomaly=None, fault=unknown.fault, detail=unknown.detail)
+        watching = self.reporter.pipeline or self._learning
+        assert watching is not None  # noqa: S101 - one of them is made with the watcher
+        return watching.unknown(unknown)
 
     def decided(self, block: Block | None, decisions: list[Decision]) -> None:
         """Report what was decided."""
         self.reporter.decided(block, decisions)
 
+    def settle(self, *, end: bool = False) -> None:
+        """Publish what was held back."""
+        self.reporter.settle(end=end)
+
     # The model.
 
-    def _make_pipeline(self) -> Pipeline | None:
-        """Return the best that can watch, or None: learn first."""
-        bundle, problem = self._found.bundle, self._found.problem
-        if bundle is not None:
-            return self._bundle_pipeline(bundle)
+    def _make_pipeline(self) -> tuple[Pipeline, str] | None:
+        """Return the best that can watch and what to note about it, or None: learn first."""
+        problem = self._found.problem
+        if self._found.bundle is not None:
+            choice = self._choose(self._found.bundle)
+            try:
+                return self._bundle_pipeline(choice)
+            except BundleError as error:
+                problem = "; ".join(part for part in (choice.problem, str(error)) if part)
         if problem:
-            _log.error("stream %s: no bundle can be read: %s", self.name, problem)
+            _log.error("stream %s: no bundle can be used: %s", self.name, problem)
+        self._learned = self._learned or self._load_learned()
+        if self._learned is None:
+            return None
+        return gaussian_pipeline(self._learned, self._new_id, problem=problem), ""
+
+    def _load_learned(self) -> SiteModel | None:
         try:
             learned = SiteModel.load(self._folder / LEARNED_FILE)
         except FileNotFoundError:
-            learned = None
+            return None
         except ManifestError as error:
             _log.warning("stream %s: %s", self.name, error)
-            learned = None
-        if learned is not None and not channel_problem(self.source.channels, learned.input.channels):
-            return gaussian_pipeline(learned, self._new_id, problem=problem)
-        self._learning = Learning(self.source.channels, self._settings.learning, lambda: utc_text(self._clock.now_ns()))
-        return None
+            return None
+        if wrong := channel_problem(self.source.channels, learned.input.channels):
+            _log.warning("stream %s: what was learned is for other channels; learning anew: %s", self.name, wrong)
+            return None
+        return learned
 
-    def _bundle_pipeline(self, bundle: Bundle) -> Pipeline:
-        manifest = bundle.manifest
-        problem, scorer, spec = self._found.problem, None, manifest.graphs[0]
+    def _choose(self, first: Bundle) -> _Choice:
+        """Return the first bundle of which a graph runs here, without a scorer where there is none."""
+        if self._chosen is not None:
+            bundle, graph, problem = self._chosen
+            try:
+                return self._load(bundle, graph, problem)
+            except (ScoringError, BundleError) as error:
+                _log.warning("stream %s: the %s graph does not load again: %s", self.name, graph, error)
+        problems = [self._found.problem] if self._found.problem else []
+        found = Found(bundle=first, others=self._found.others)
+        while found.bundle is not None:
+            try:
+                return self._load(found.bundle, self._preferred(found.bundle), "; ".join(problems))
+            except (ScoringError, BundleError) as error:
+                manifest = found.bundle.manifest
+                problems.append(f"{manifest.name} {manifest.version}: {error}")
+                found = self._next_bundle(found.others, problems)
+        problem = "; ".join(problems)
+        _log.error("stream %s: %s; the Gaussian watches alone", self.name, problem)
+        return _Choice(bundle=first, spec=first.manifest.graphs[0], scorer=None, problem=problem)
+
+    def _next_bundle(self, places: tuple[Path, ...], problems: list[str]) -> Found:
+        """Return the next bundle that can be read and is for the channels of the source."""
+        found = _first_readable(places, problems)
+        while found.bundle is not None:
+            wrong = channel_problem(self.source.channels, found.bundle.manifest.input.channels)
+            if not wrong:
+                break
+            problems.append(f"{found.bundle.manifest.name} {found.bundle.manifest.version}: {wrong}")
+            found = _first_readable(found.others, problems)
+        return found
+
+    def _preferred(self, bundle: Bundle) -> str:
+        """Return the graph to run: the one that was calibrated on site, where the settings leave it open."""
+        site, _ = self._site(bundle)
+        if site is None or self._settings.scoring.graph != "auto":
+            return self._settings.scoring.graph
+        own = [spec.format for spec in bundle.manifest.graphs if spec.sha256 == site.graph_sha256]
+        return str(own[0]) if own else "auto"
+
+    def _load(self, bundle: Bundle, graph: str, problem: str) -> _Choice:
+        """Load a graph of a bundle; where the preferred one does not run here, any other.
+
+        Raises:
+            ScoringError: none may run.
+            BundleError: the bundle's golden data cannot be read.
+        """
+        settings = replace(self._settings, scoring=replace(self._settings.scoring, graph=graph))
         try:
+            spec, scorer, self._describe = bundle_scorer(bundle, settings)
+        except ScoringError as error:
+            if graph == self._settings.scoring.graph:
+                raise
+            _log.warning("stream %s: the %s graph does not run here: %s", self.name, graph, error)
             spec, scorer, self._describe = bundle_scorer(bundle, self._settings)
-        except (ScoringError, BundleError) as error:
-            problem = str(error)
-            _log.error("stream %s: %s; the Gaussian watches alone", self.name, problem)
-        self.reporter.model = ModelRef(name=manifest.name, version=manifest.version, sha256=bundle.sha256)
-        site = site_model(self._folder, spec)
-        return bundle_pipeline(
-            bundle,
-            spec,
-            scorer,
+        self._chosen = bundle, str(spec.format), problem
+        return _Choice(
+            bundle=bundle, spec=spec, scorer=SupervisedScorer(scorer, self.stream, self._supervision), problem=problem
+        )
+
+    def _bundle_pipeline(self, choice: _Choice) -> tuple[Pipeline, str]:
+        """Return the pipeline of a bundle and what to note about it.
+
+        Raises:
+            BundleError: its prefilter cannot be read.
+        """
+        manifest = choice.bundle.manifest
+        site, note = self._site(choice.bundle)
+        if site is not None and choice.scorer is not None and site.graph_sha256 != choice.spec.sha256:
+            site, note = None, "the on-site calibration is for another graph and is not used: calibrate again"
+        notes = [note] if note else []
+        if choice.scorer is not None and choice.problem:
+            notes.insert(0, f"{manifest.name} {manifest.version} watches, since {choice.problem}")
+        for each in notes:
+            _log.warning("stream %s: %s", self.name, each)
+        pipeline = bundle_pipeline(
+            choice.bundle,
+            choice.spec,
+            choice.scorer,
             decision=self._settings.decision,
             prefilter=self._settings.prefilter,
             new_id=self._new_id,
             calibration=site.calibration if site else None,
             gaussian=site.prefilter if site else None,
-            model_problem="" if scorer else problem,
+            model_problem="" if choice.scorer else choice.problem,
         )
+        self.reporter.model = ModelRef(name=manifest.name, version=manifest.version, sha256=choice.bundle.sha256)
+        return pipeline, "; ".join(notes)
 
-    def _begin(self, pipeline: Pipeline) -> None:
-        """Watch with this pipeline from now on, going on with the events that were open."""
-        pipeline.decider.restore(self._open_events())
-        self.stream.no_data_s = self._silence_s(pipeline.windower.rule.rate_hz)
-        self.reporter.use(pipeline, self.reporter.model)
-
-    def _open_events(self) -> list[OpenEvent]:
+    def _site(self, bundle: Bundle) -> tuple[SiteModel | None, str]:
+        """Return the on-site calibration, where there is one that fits the bundle, and else why not."""
         try:
-            return [strict_json.read(OpenEvent, each, "open event") for each in self._alerts.open_events(self.name)]
+            site = SiteModel.load(self._folder / SITE_FILE)
+        except FileNotFoundError:
+            return None, ""
         except ManifestError as error:
-            _log.warning("stream %s: what was open before the restart cannot be read: %s", self.name, error)
-            return []
+            return None, str(error)
+        rule = bundle.manifest.decision.rule
+        if site.input != bundle.manifest.input or (site.calibration.n, site.calibration.m) != (rule.n, rule.m):
+            return None, "the on-site calibration is for another bundle and is not used: calibrate again"
+        return site, ""
+
+    def _begin(self, pipeline: Pipeline, note: str = "") -> None:
+        """Watch with this pipeline from now on, going on with the events that were open."""
+        pipeline.decider.restore(self.reporter.open_before())
+        self.stream.no_data_s = self._silence_s(pipeline.windower.rule.rate_hz)
+        self.reporter.use(pipeline, self.reporter.model, pipeline.decider.open_events, note)
+
+    def _begin_learning(self) -> None:
+        self._learning = Learning(
+            self.source.channels, self._settings.learning, lambda: utc_text(self._clock.now_ns()), self._new_id
+        )
+        self._learning.restore(self.reporter.open_before())
+        self.reporter.use(None, None, self._learning.open_events)
 
     def _learn(self, block: Block) -> list[Decision]:
         assert self._learning is not None  # noqa: S101 - made with the watcher where there is no pipeline
@@ -250,7 +401,7 @@ class WatchedStream:
             model.save(self._folder / LEARNED_FILE)
         except OSError as error:
             _log.warning("stream %s: what was learned cannot be kept (%s); a restart learns again", self.name, error)
-        self._learning = None
+        self._learning, self._learned = None, model
         pipeline = gaussian_pipeline(model, self._new_id, problem=self._found.problem)
         self._begin(pipeline)
         return [decision, *pipeline.feed(block)]
@@ -287,7 +438,7 @@ class WatchedStream:
         heard_ns = self.stream.heard_ns
         return StreamHealth(
             state=self.state(),
-            detail=last.detail[:1000] if last else "",
+            detail=self.reporter.detail_of(last) if last else "",
             sample_age_s=None if heard_ns is None else round((self._clock.monotonic_ns() - heard_ns) / NS, 3),
             rate_hz=pipeline.windower.rule.rate_hz if pipeline else None,
             skipped_share=round(pipeline.counts.skipped_share, 4) if pipeline and pipeline.scorer else None,

@@ -136,6 +136,8 @@ class Score:
     """Raw score in the detector's own unit; larger is stranger; finite."""
     contributions: Floats | None = None
     """float32 [C] share of the score per channel, where the graph gives it."""
+    took_ns: int = 0
+    """Nanoseconds the call took; 0: not measured."""
 
 
 class EventKind(StrEnum):
@@ -203,3 +205,7 @@ class Decision:
     level: float | None = None
     """0..1, exactly 0.5 at the threshold."""
     transitions: tuple[Transition, ...] = ()
+    window: Floats | None = None
+    """float32 [T, C] that was decided; only with transitions, to explain them."""
+    contributions: Floats | None = None
+    """float32 [C] of its score; only with transitions and where the graph gives them."""

@@ -18,6 +18,9 @@ from edge_agent.contract.records import Floats, Score
 from edge_agent.errors import ScoringError
 from edge_agent.scoring.runtime import find_runtime
 
+Shapes = dict[int, tuple[int, ...]]
+"""Shapes by tensor index."""
+
 KEPT_TIMES = 256
 """Calls whose durations are kept for the 95th percentile: enough for 13 of them to lie above it."""
 
@@ -45,9 +48,8 @@ class TFLiteScorer:
         self._window, self._score, self._contributions = spec.window, spec.score, spec.contributions
         self._states = tuple((state.input, state.output) for state in spec.states)
         self.streaming = bool(spec.states)
-        shapes = self._tensor_shapes()
-        self.window_shape = self._check(shapes, spec)
-        self._zeros = [np.zeros(shapes[state.input], np.float32) for state in spec.states]
+        self.window_shape = _check(*self._tensor_shapes(), spec)
+        self._zeros = [np.zeros(state.shape, np.float32) for state in spec.states]
         self._carried: list[Any] = self._zeros
         self._times_ns: deque[int] = deque(maxlen=KEPT_TIMES)
 
@@ -68,13 +70,15 @@ class TFLiteScorer:
             if self._states:
                 self._carried = [interpreter.get_tensor(index) for _, index in self._states]
             parts = None if self._contributions is None else interpreter.get_tensor(self._contributions)[0]
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a runtime or a delegate throws, the graph has failed and nothing else has
+            self.reset()
             raise ScoringError(f"the {self._format} graph failed on a window: {error}") from error
-        self._times_ns.append(time.perf_counter_ns() - start_ns)
+        took_ns = time.perf_counter_ns() - start_ns
+        self._times_ns.append(took_ns)
         if not math.isfinite(value):
             self.reset()
             raise ScoringError(f"the {self._format} graph gave the score {value}; expected a finite number")
-        return Score(value=value, contributions=parts)
+        return Score(value=value, contributions=parts, took_ns=took_ns)
 
     def reset(self) -> None:
         """Forget the carried state: the next row starts a new sequence."""
@@ -112,30 +116,55 @@ class TFLiteScorer:
         label = "XNNPACK" if self._delegate == "xnnpack" else self._delegate
         return f"{label} ({delegated} delegated part{'s' if delegated > 1 else ''})"
 
-    def _tensor_shapes(self) -> dict[int, tuple[int, ...]]:
-        details = [*self._interpreter.get_input_details(), *self._interpreter.get_output_details()]
-        wrong = [f"{d['name']} is {np.dtype(d['dtype']).name}" for d in details if d["dtype"] is not np.float32]
+    def _tensor_shapes(self) -> tuple[Shapes, Shapes]:
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        wrong = [
+            f"{each['name']} is {np.dtype(each['dtype']).name}"
+            for each in (*inputs, *outputs)
+            if each["dtype"] is not np.float32
+        ]
         if wrong:
             raise ScoringError(f"the graph's inputs and outputs must be float32: {', '.join(wrong)}")
-        return {int(d["index"]): tuple(int(size) for size in d["shape"]) for d in details}
+        return _shapes(inputs), _shapes(outputs)
 
-    @staticmethod
-    def _check(shapes: dict[int, tuple[int, ...]], spec: GraphFace) -> tuple[int, int]:
-        named = {"window": spec.window, "score": spec.score}
-        if spec.contributions is not None:
-            named["contributions"] = spec.contributions
-        for state in spec.states:
-            named |= {f"state_{state.name} in": state.input, f"state_{state.name} out": state.output}
-        missing = [f"{name} ({index})" for name, index in named.items() if index not in shapes]
+
+def _shapes(details: list[dict[str, Any]]) -> Shapes:
+    return {int(each["index"]): tuple(int(size) for size in each["shape"]) for each in details}
+
+
+def _check(inputs: Shapes, outputs: Shapes, spec: GraphFace) -> tuple[int, int]:
+    """Return T and C of the window, once every tensor is there and has the shape that `score` relies on.
+
+    Raises:
+        ScoringError: one is not.
+    """
+    taken = {"window": spec.window} | {f"state_{state.name}": state.input for state in spec.states}
+    given = {"score": spec.score} | {f"state_{state.name}": state.output for state in spec.states}
+    if spec.contributions is not None:
+        given["contributions"] = spec.contributions
+    for kind, named, there in (("input", taken, inputs), ("output", given, outputs)):
+        missing = [f"{name} ({index})" for name, index in named.items() if index not in there]
         if missing:
-            raise ScoringError(f"the manifest names tensors that the graph does not have as input or output: {missing}")
-        window = shapes[spec.window]
-        if len(window) != 3 or window[0] != 1:  # noqa: PLR2004 - [1, T, C]
-            raise ScoringError(f"the window tensor must have shape [1, T, C], got {list(window)}")
-        for state in spec.states:
-            if not shapes[state.input] == shapes[state.output] == tuple(state.shape):
-                raise ScoringError(
-                    f"state {state.name}: the manifest says {list(state.shape)}, the graph takes "
-                    f"{list(shapes[state.input])} and gives {list(shapes[state.output])}"
-                )
-        return window[1], window[2]
+            raise ScoringError(f"the manifest names tensors that the graph does not have as {kind}: {missing}")
+    if unset := sorted(set(inputs) - set(taken.values())):
+        raise ScoringError(f"the graph has inputs that the manifest does not name: {unset}")
+    return _check_shapes(inputs, outputs, spec)
+
+
+def _check_shapes(inputs: Shapes, outputs: Shapes, spec: GraphFace) -> tuple[int, int]:
+    window = inputs[spec.window]
+    if len(window) != 3 or window[0] != 1:  # noqa: PLR2004 - [1, T, C]
+        raise ScoringError(f"the window tensor must have shape [1, T, C], got {list(window)}")
+    wanted: dict[str, tuple[int, tuple[int, ...]]] = {"score": (spec.score, (1,))}
+    if spec.contributions is not None:
+        wanted["contributions"] = (spec.contributions, (1, window[2]))
+    for name, (index, shape) in wanted.items():
+        if outputs[index] != shape:
+            raise ScoringError(f"the {name} tensor must have shape {list(shape)}, got {list(outputs[index])}")
+    for state in spec.states:
+        if not inputs[state.input] == outputs[state.output] == tuple(state.shape):
+            raise ScoringError(
+                f"state {state.name}: the manifest says {list(state.shape)}, the graph takes "
+                f"{list(inputs[state.input])} and gives {list(outputs[state.output])}"
+            )
+    return window[1], window[2]

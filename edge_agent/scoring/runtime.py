@@ -7,6 +7,7 @@ was slower.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Runtime:
             used = "none"
         elif delegate not in {"auto", "xnnpack"}:
             try:
+                ctypes.CDLL(delegate)  # a library that is not there leaves the runtime a half-made delegate
                 options["experimental_delegates"] = [self.module.load_delegate(delegate)]
                 used = delegate
             except (OSError, ValueError) as error:

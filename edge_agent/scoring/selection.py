@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,7 +60,15 @@ def golden_scores(scorer: TFLiteScorer, golden: dict[str, Floats]) -> Floats:
 
 
 def golden_error(scores: Floats, wanted: Floats) -> float:
-    """Return the largest |a - b| / (|b| + median |b|)."""
+    """Return the largest |a - b| / (|b| + median |b|).
+
+    Raises:
+        ScoringError: there are not as many of both, or none.
+    """
+    if scores.shape != wanted.shape or not scores.size:
+        raise ScoringError(
+            f"the golden data have {wanted.size} scores for {scores.size} inputs; expected as many, and some"
+        )
     scale = np.abs(wanted) + np.median(np.abs(wanted))
     return float(np.max(np.abs(scores - wanted) / np.where(scale > 0, scale, 1)))
 
@@ -80,6 +88,7 @@ def try_graph(
     bundle: Bundle, spec: GraphSpec, settings: ScoringSettings, *, timed: bool = True
 ) -> tuple[Trial, TFLiteScorer | None]:
     """Load one graph, replay its golden data and, if asked, time it; the scorer is None where it may not run."""
+    base = Trial(spec=spec, threads=settings.threads, delegate=settings.delegate)
     try:
         scorer = TFLiteScorer(
             bundle.graph(spec.format),
@@ -89,25 +98,21 @@ def try_graph(
             delegate=settings.delegate,
         )
         golden = {name: array.astype(np.float32, copy=False) for name, array in bundle.golden().items()}
-        wanted = golden[f"score_{spec.format}"]
-        error = golden_error(golden_scores(scorer, golden), wanted)
-    except (ScoringError, KeyError) as failure:
-        return Trial(spec=spec, threads=settings.threads, delegate=settings.delegate, problem=str(failure)), None
-    described = scorer.describe()
-    tolerance = spec.golden_tolerance.get(str(described["runtime"]), max(spec.golden_tolerance.values(), default=0.0))
-    passed = error <= tolerance
-    window = golden["sequence"][0, :1] if scorer.streaming else golden["windows"][0]
-    trial = Trial(
-        spec=spec,
-        threads=settings.threads,
-        delegate=str(described["delegate"]),
-        kernels=str(described["kernels"]),
-        us_per_window=median_us(scorer, window) if timed and passed else float("nan"),
-        golden_error=error,
-        tolerance=tolerance,
-        problem="" if passed else f"golden scores differ by {error:.2g}, allowed {tolerance:.2g}",
-    )
-    return trial, scorer if passed else None
+        described = scorer.describe()
+        base = replace(base, delegate=str(described["delegate"]), kernels=str(described["kernels"]))
+        error = golden_error(golden_scores(scorer, golden), golden[f"score_{spec.format}"])
+        tolerance = spec.golden_tolerance.get(
+            str(described["runtime"]), max(spec.golden_tolerance.values(), default=0.0)
+        )
+        base = replace(base, golden_error=error, tolerance=tolerance)
+        if not error <= tolerance:
+            raise ScoringError(f"golden scores differ by {error:.2g}, allowed {tolerance:.2g}")
+        window = golden["sequence"][0, :1] if scorer.streaming else golden["windows"][0]
+        return replace(base, us_per_window=median_us(scorer, window) if timed else float("nan")), scorer
+    except KeyError as missing:
+        return replace(base, problem=f"the golden data have no {missing}"), None
+    except ScoringError as failure:
+        return replace(base, problem=str(failure)), None
 
 
 def choose(bundle: Bundle, settings: ScoringSettings) -> tuple[Trial, TFLiteScorer, list[Trial]]:
