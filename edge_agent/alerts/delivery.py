@@ -49,7 +49,8 @@ PACKET_OVERHEAD_BYTES = 64
 _PROPERTY_BYTES = 5
 """Identifier and two lengths of one user property."""
 
-_SUCCESS_BELOW = 0x80
+SUCCESS_BELOW = 0x80
+"""Reason codes from here on are failures (MQTT 5, 2.4)."""
 _DENIED, _QUOTA = 0x87, 0x97
 
 
@@ -257,7 +258,7 @@ class Delivery:
             return outcome
         message = found[0]
         self._suspects.discard(message.name)
-        if code < _SUCCESS_BELOW:
+        if code < SUCCESS_BELOW:
             self._accepted += 1
             self._tries.pop(message.name, None)
             if message.record:

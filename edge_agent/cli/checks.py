@@ -5,46 +5,51 @@ Problems are collected, never raised one by one: a technician on a ladder wants 
 
 from __future__ import annotations
 
+import math
 import os
-import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from edge_agent.clock import SystemClock
-from edge_agent.config import Settings, StreamSettings
-from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.records import Block, Channel
+from edge_agent.cli.reading import blocks_for, open_source
+from edge_agent.config import Settings
+from edge_agent.contract.records import Block
 from edge_agent.contract.windows import measured_rate_hz
-from edge_agent.errors import EndOfData, Problem, ScoringError, SourceError
+from edge_agent.errors import EdgeAgentError, Problem, ScoringError
 from edge_agent.ports import Source
-from edge_agent.sources.settings import make_source
+from edge_agent.sources.discovery import unstable_name
+from edge_agent.sources.serial import SerialSettings
 from edge_agent.watching import bundle_scorer, channel_problem, find_bundle
 
 RATE_TOLERANCE = 0.1
 """Relative difference of a source's rate from the bundle's that is refused, as at run time."""
-READ_S = 0.5
-"""Longest wait in one read, seconds."""
+MOST_DROPPED = 0.01
+"""Lines not understood, as a share of the readings, above which something is wrong; a banner at boot is below."""
 LEAST_READINGS = 20
 """Readings below which no rate can be told."""
 LEAST_FREE_BYTES = 64 << 20
 """Free disk space below which alerts and evidence are at risk."""
 
 
+class Note(Problem):
+    """Something worth knowing that keeps nothing from working."""
+
+
 def check_state(settings: Settings) -> Iterator[Problem]:
     """Can the agent write where it must?"""
     path = settings.state_path
-    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not os.access(nearest, os.W_OK):
-        yield Problem(
-            place="state_dir",
-            message=f"{nearest} cannot be written",
-            hint="set state_dir, or run as the service's user",
-        )
+    hint = "set state_dir, or run as the service's user"
+    try:
+        nearest = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+        status = os.statvfs(nearest)
+    except OSError as error:
+        yield Problem(place="state_dir", message=f"{path} cannot be looked at: {error.strerror}", hint=hint)
         return
-    status = os.statvfs(nearest)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        why = "cannot be written" if nearest.is_dir() else "is no folder"
+        yield Problem(place="state_dir", message=f"{nearest} {why}", hint=hint)
+        return
     free = status.f_bavail * status.f_frsize
     if free < LEAST_FREE_BYTES:
         message = f"only {free / 1e6:.0f} MB are free at {nearest}"
@@ -61,7 +66,7 @@ def check_bundle(settings: Settings, name: str) -> Iterator[Problem]:
     if found.bundle is None:
         if not found.problem:
             hint = "edge-agent install BUNDLE, or leave it so: the agent learns a Gaussian on site"
-            yield Problem(place=place, message="no bundle is installed", hint=hint)
+            yield Note(place=place, message="no bundle is installed", hint=hint)
         return
     try:
         bundle_scorer(found.bundle, stream)
@@ -75,67 +80,66 @@ def check_bundle(settings: Settings, name: str) -> Iterator[Problem]:
 
 
 def check_source(settings: Settings, name: str, seconds: float) -> Iterator[Problem]:
-    """Does the source open, and does it give what the bundle wants, at its rate?"""
+    """Does the source open, and does it give what is wanted, at its rate?"""
     stream, place = settings.streams[name], f"streams.{name}.source"
+    if isinstance(stream.source, SerialSettings) and (warning := unstable_name(stream.source.port)):
+        yield Note(place=f"{place}.port", message=warning)
     bundle = find_bundle(stream, settings.stream_path(name)).bundle
     wanted = bundle.manifest.input.rate_hz if bundle else stream.learning.rate_hz
     try:
-        source = _make(stream, bundle)
-        blocks = list(_listen(source, seconds))
-    except (SourceError, ValueError) as error:
+        source = open_source(settings, name)
+        blocks = list(blocks_for(source, seconds, f"listening to {name}"))
+    except EdgeAgentError as error:
         yield Problem(place=place, message=str(error))
         return
-    yield from _heard(blocks, source, place, seconds, wanted)
-
-
-def _make(stream: StreamSettings, bundle: Bundle | None) -> Source:
-    channels: tuple[Channel, ...] = stream.channels or (bundle.manifest.input.channels if bundle else ())
-    rate_hz = bundle.manifest.input.rate_hz if bundle else stream.learning.rate_hz
-    return make_source(stream.source, clock=SystemClock(), channels=channels, rate_hz=rate_hz)
-
-
-def _listen(source: Source, seconds: float) -> Iterator[Block]:
-    with closing(source):
-        source.open()
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            try:
-                block = source.read(min(READ_S, left))
-            except EndOfData:
-                return
-            if block is not None:
-                yield block
-
-
-def _heard(blocks: list[Block], source: Source, place: str, seconds: float, wanted: float | None) -> Iterator[Problem]:
-    readings = sum(map(len, blocks))
-    status = source.status()
-    if not readings:
-        said = f"; {status['last_error']}" if status.get("last_error") else ""
-        slow = wanted is not None and 1 / wanted > seconds
-        hint = (
-            f"listen longer: --seconds {2 / wanted:.0f}"
-            if slow and wanted
-            else "is the sensor powered, and the baud rate right?"
-        )
-        yield Problem(place=place, message=f"no reading in {seconds:g} s{said}", hint=hint)
+    if not blocks:
+        yield _silence(source, place, seconds, wanted)
         return
-    if dropped := int(status.get("frames_dropped", 0)):
-        message = f"{dropped} lines or frames could not be read: {status.get('last_error', '')}"
-        yield Problem(place=place, message=message, hint="see docs/line-protocol.md")
+    yield from _losses(source, place)
+    yield from _lost_channels(source, blocks, place)
+    if wanted:
+        who = "the bundle wants" if bundle else f"streams.{name}.learning.rate_hz says"
+        yield from _rate(blocks, place, wanted, who)
+
+
+def _silence(source: Source, place: str, seconds: float, wanted: float | None) -> Problem:
+    said = source.status().get("last_error")
+    hint = "is the sensor powered, and the baud rate right?"
+    if wanted is not None and 1 / wanted > seconds:
+        hint = f"listen longer: --seconds {math.ceil(2 / wanted)}"
+    return Problem(place=place, message=f"no reading in {seconds:g} s" + (f"; {said}" if said else ""), hint=hint)
+
+
+def _losses(source: Source, place: str) -> Iterator[Problem]:
+    """What did not become readings: a problem above `MOST_DROPPED`, else worth knowing."""
+    status = source.status()
+    for counter, words in (
+        ("frames_dropped", "lines or frames could not be read"),
+        ("frames_lost", "frames are missing by their numbers"),
+        ("overruns", "times the driver lost bytes"),
+    ):
+        if count := int(status.get(counter, 0)):
+            kind = Problem if count > MOST_DROPPED * int(status["readings"]) else Note
+            said = f": {status['last_error']}" if status.get("last_error") else ""
+            yield kind(place=place, message=f"{count} {words}{said}", hint="see docs/line-protocol.md")
+
+
+def _lost_channels(source: Source, blocks: list[Block], place: str) -> Iterator[Problem]:
     missing = np.isnan(np.concatenate([block.values for block in blocks])).all(axis=0)
     for channel in (c.name for c, lost in zip(source.channels, missing, strict=True) if lost):
-        yield Problem(
-            place=place,
-            message=f"channel {channel} never had a value",
-            hint="is it wired, and named as in the settings?",
-        )
-    if wanted and readings >= LEAST_READINGS:
-        t_ns = np.concatenate([block.t_ns for block in blocks])
-        measured = measured_rate_hz(t_ns, float("inf"))
-        if measured is not None and abs(measured / wanted - 1) > RATE_TOLERANCE:
-            message = f"{measured:.4g} readings a second came, the bundle wants {wanted:g}"
-            yield Problem(place=place, message=message, hint="set the sensor's rate, or train at this one")
+        hint = "is it wired, and named as in the settings?"
+        yield Problem(place=place, message=f"channel {channel} never had a value", hint=hint)
+
+
+def _rate(blocks: list[Block], place: str, wanted: float, who: str) -> Iterator[Problem]:
+    t_ns = np.concatenate([block.t_ns for block in blocks])
+    measured = measured_rate_hz(t_ns, float("inf")) if len(t_ns) >= LEAST_READINGS else None
+    if measured is None:
+        hint = f"to check it: --seconds {math.ceil((LEAST_READINGS + 1) / wanted)}"
+        yield Note(place=place, message=f"{len(t_ns)} readings are too few to tell their rate", hint=hint)
+    elif abs(measured / wanted - 1) > RATE_TOLERANCE:
+        message = f"{measured:.4g} readings a second came, {who} {wanted:g}"
+        yield Problem(place=place, message=message, hint="set the sensor's rate, or train at this one")
 
 
 def check_broker(settings: Settings) -> Iterator[Problem]:
@@ -147,9 +151,21 @@ def check_broker(settings: Settings) -> Iterator[Problem]:
         yield Problem(place="mqtt", message=problem)
 
 
+def check_ports(settings: Settings) -> Iterator[Problem]:
+    """Has every port one stream?"""
+    taken: dict[str, str] = {}
+    for name, stream in settings.streams.items():
+        if isinstance(stream.source, SerialSettings):
+            other = taken.setdefault(os.path.realpath(stream.source.port), name)
+            if other != name:
+                message = f"{stream.source.port} is the port of stream {other}, too"
+                yield Problem(place=f"streams.{name}.source.port", message=message, hint="a port has one reader")
+
+
 def all_problems(settings: Settings, *, hardware: bool, seconds: float) -> Iterator[Problem]:
     """Every problem of settings and hardware."""
     yield from check_state(settings)
+    yield from check_ports(settings)
     for name in settings.streams:
         yield from check_bundle(settings, name)
         if hardware:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.cli.parser import EXIT_FAILED
 from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.manifest import Manifest
+from edge_agent.contract.manifest import GraphSpec, Manifest
+from edge_agent.errors import BundleError, EdgeAgentError
+
+if TYPE_CHECKING:
+    from edge_agent.config import Settings
+    from edge_agent.contract.calibration import Calibration
+    from edge_agent.on_site import SiteModel
 
 
 def install(arguments: argparse.Namespace) -> int:
@@ -24,79 +30,101 @@ def install(arguments: argparse.Namespace) -> int:
     settings = load(config_path(arguments.config))
     stream = pick_stream(settings, arguments.stream)
     own, path = settings.streams[stream], Path(arguments.bundle)
-    bundle = Bundle.read(path)
+    if own.bundle:
+        raise EdgeAgentError(
+            f"the settings name another bundle, streams.{stream}.bundle = {own.bundle!r}: remove that line first"
+        )
+    bundle = read_bundle(path)
     if own.channels and (problem := channel_problem(own.channels, bundle.manifest.input.channels)):
-        print(f"edge-agent: not installed: {problem}", file=sys.stderr)
-        return EXIT_FAILED
+        raise EdgeAgentError(f"{path} is not for stream {stream}: {problem}")
     trial, _, _ = choose(bundle, own.scoring)
     Slots(settings.stream_path(stream) / "slots").install(path)
-    name, graph = f"{bundle.manifest.name} {bundle.manifest.version}", trial.spec.format
-    print(f"{name} is the model of {stream} from the next start on; its {graph} graph gives its golden scores here")
-    if own.bundle:
-        print(
-            f"but the settings name another: streams.{stream}.bundle = {own.bundle!r}; remove that line",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
+    manifest, graph = bundle.manifest, str(trial.spec.format)
+    if arguments.json:
+        told = {"stream": stream, "name": manifest.name, "version": manifest.version, "sha256": bundle.sha256}
+        print(json.dumps(told | {"graph": graph}, indent=2))
+        return 0
+    print(
+        f"{manifest.name} {manifest.version} is the model of {stream}; its {graph} graph gives its golden scores here"
+    )
+    print("it is used from the next start of the agent on: systemctl restart edge-agent, or edge-agent run")
     return 0
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle; every error names the file."""
+    try:
+        return Bundle.read(path)
+    except BundleError as error:
+        raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
 
 
 def calibrate(arguments: argparse.Namespace) -> int:
     """Fit prefilter and threshold to normal readings of this site, or undo that."""
-    from edge_agent.cli.data import Progress, blocks_for, open_source, replay_source, seconds
     from edge_agent.cli.service import pick_stream
     from edge_agent.config import config_path, load
-    from edge_agent.errors import EdgeAgentError
-    from edge_agent.on_site import figures, recalibrate
-    from edge_agent.scoring.selection import choose
-    from edge_agent.watching import SITE_FILE, find_bundle
+    from edge_agent.on_site import figures
+    from edge_agent.watching import SITE_FILE
 
     settings = load(config_path(arguments.config))
     stream = pick_stream(settings, arguments.stream)
-    own, path = settings.streams[stream], settings.stream_path(stream) / SITE_FILE
+    path = settings.stream_path(stream) / SITE_FILE
     if arguments.undo:
-        there = path.exists()
-        path.unlink(missing_ok=True)
-        print(
-            "the bundle's own calibration is used from the next start on"
-            if there
-            else "there was no on-site calibration"
-        )
-        return 0
-    found = find_bundle(own, settings.stream_path(stream))
-    if found.bundle is None:
-        raise EdgeAgentError(
-            f"no bundle to calibrate: {found.problem or 'none is installed'}; without one the agent learns by itself"
-        )
-    trial, scorer, _ = choose(found.bundle, own.scoring)
-    if arguments.data:
-        source, duration_s = replay_source(arguments.data, found.bundle.manifest.input), float("inf")
-    else:
-        source, duration_s = open_source(settings, stream), seconds(arguments.duration)
-    blocks = list(blocks_for(source, duration_s, Progress(), "calibrating"))
-    try:
-        site = recalibrate(found.bundle, trial.spec, scorer, blocks, _now())
-    except ValueError as error:
-        raise EdgeAgentError(f"not calibrated: {error}") from error
-    old, new = figures(trial.spec.calibration), figures(site.calibration)
+        return _undo(path, as_json=arguments.json)
+    graph, old, site = _fit(settings, stream, arguments)
+    before, now = figures(old), figures(site.calibration)
     if not arguments.dry_run:
         site.save(path)
     if arguments.json:
-        print(
-            json.dumps(
-                {"graph": str(trial.spec.format), "old": old, "new": new, "saved": not arguments.dry_run}, indent=2
-            )
-        )
+        print(json.dumps({"graph": graph, "old": before, "new": now, "saved": not arguments.dry_run}, indent=2))
         return 0
-    print(f"{'':<16}{'the bundle':>14}{'this site':>14}")
-    for name, value in old.items():
-        print(f"{name:<16}{_cell(value):>14}{_cell(new[name]):>14}")
+    print(f"{'':<16}{'before':>14}{'now':>14}")
+    for name, value in before.items():
+        print(f"{name:<16}{_cell(value):>14}{_cell(now[name]):>14}")
     print(
         "nothing was changed (--dry-run)"
         if arguments.dry_run
         else f"saved; used from the next start on. Back: edge-agent calibrate --undo --stream {stream}"
     )
     return 0
+
+
+def _undo(path: Path, *, as_json: bool) -> int:
+    there = path.exists()
+    path.unlink(missing_ok=True)
+    if as_json:
+        print(json.dumps({"undone": there}))
+    elif there:
+        print("the bundle's own calibration is used from the next start on")
+    else:
+        print("there was no on-site calibration: the bundle's own is used")
+    return 0
+
+
+def _fit(settings: Settings, stream: str, arguments: argparse.Namespace) -> tuple[str, Calibration, SiteModel]:
+    """Return the graph that runs here, the calibration in use, and the one of these readings."""
+    from edge_agent.cli.reading import blocks_for, open_source, replay_source
+    from edge_agent.on_site import recalibrate
+    from edge_agent.scoring.selection import choose
+    from edge_agent.watching import channel_problem, find_bundle, site_model
+
+    own, folder = settings.streams[stream], settings.stream_path(stream)
+    found = find_bundle(own, folder)
+    if found.bundle is None:
+        why = found.problem or "none is installed"
+        raise EdgeAgentError(f"no bundle to calibrate: {why}; without one the agent learns by itself")
+    trial, scorer, _ = choose(found.bundle, own.scoring)
+    wanted = found.bundle.manifest.input
+    source = replay_source(arguments.data, wanted) if arguments.data else open_source(settings, stream)
+    if problem := channel_problem(source.channels, wanted.channels):
+        raise EdgeAgentError(f"not calibrated: {problem}")
+    blocks = list(blocks_for(source, math.inf if arguments.data else arguments.duration_s, "calibrating"))
+    try:
+        site = recalibrate(found.bundle, trial.spec, scorer, blocks, _now())
+    except ValueError as error:
+        raise EdgeAgentError(f"not calibrated: {error}") from error
+    before = site_model(folder, trial.spec)
+    return str(trial.spec.format), before.calibration if before else trial.spec.calibration, site
 
 
 def _cell(value: object) -> str:
@@ -113,7 +141,7 @@ def _now() -> str:
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Print what a bundle holds."""
-    bundle = Bundle.read(Path(arguments.bundle))
+    bundle = read_bundle(Path(arguments.bundle))
     if arguments.json:
         print(json.dumps(bundle.manifest.to_dict() | {"sha256": bundle.sha256}, indent=2))
         return 0
@@ -157,35 +185,40 @@ def bench(arguments: argparse.Namespace) -> int:
     """Time every graph with every setting on this machine."""
     import os
 
-    from edge_agent.scoring.selection import try_graph
-    from edge_agent.scoring.settings import ScoringSettings
-
-    bundle = Bundle.read(Path(arguments.bundle))
+    bundle = read_bundle(Path(arguments.bundle))
     threads = sorted({1, min(2, os.cpu_count() or 1), min(4, os.cpu_count() or 1)})
-    rows = []
-    for spec in bundle.manifest.graphs:
-        for delegate in ("xnnpack", "none", *arguments.delegate):
-            for count in threads:
-                settings = ScoringSettings(runtime=arguments.runtime, threads=count, delegate=delegate)
-                trial, _ = try_graph(bundle, spec, settings)
-                rows.append(
-                    {
-                        "format": str(spec.format),
-                        "delegate": delegate,
-                        "threads": count,
-                        "kernels": trial.kernels,
-                        "us_per_window": None if trial.problem else round(trial.us_per_window, 2),
-                        "golden_error": None if trial.problem else trial.golden_error,
-                        "problem": trial.problem,
-                    }
-                )
-    fit = [row for row in rows if not row["problem"]]
-    best = min(fit, key=lambda row: row["us_per_window"]) if fit else None
+    rows = [
+        _trial(bundle, spec, delegate, count, arguments.runtime)
+        for spec in bundle.manifest.graphs
+        for delegate in ("xnnpack", "none", *arguments.delegate)
+        for count in threads
+    ]
+    best = min((row for row in rows if not row["problem"]), key=lambda row: row["us_per_window"], default=None)
     if arguments.json:
         print(json.dumps({"best": best, "trials": rows}, indent=2))
     else:
         _print_trials(rows, best)
     return 0 if best else EXIT_FAILED
+
+
+def _trial(bundle: Bundle, spec: GraphSpec, delegate: str, threads: int, runtime: str) -> dict[str, Any]:
+    """Time one graph with one setting."""
+    from edge_agent.scoring.selection import try_graph
+    from edge_agent.scoring.settings import ScoringSettings
+
+    trial, _ = try_graph(bundle, spec, ScoringSettings(runtime=runtime, threads=threads, delegate=delegate))
+    problem = trial.problem
+    if not problem and delegate not in {"none", trial.delegate}:
+        problem = f"the delegate cannot be used here; {trial.kernels} would run instead"
+    return {
+        "format": str(spec.format),
+        "delegate": delegate,
+        "threads": threads,
+        "kernels": trial.kernels,
+        "us_per_window": None if problem else round(trial.us_per_window, 2),
+        "golden_error": None if problem else trial.golden_error,
+        "problem": problem,
+    }
 
 
 def _print_trials(rows: list[dict[str, Any]], best: dict[str, Any] | None) -> None:

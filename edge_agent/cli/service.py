@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
+import sys
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.cli.parser import EXIT_FAILED, EXIT_UNAVAILABLE
+from edge_agent.cli.parser import EXIT_FAILED, EXIT_UNAVAILABLE, Misused
 from edge_agent.config import Settings, config_path, load
+from edge_agent.health.status import StatusError, ask
 
 if TYPE_CHECKING:
     from edge_agent.alerts.outbox import Outbox
     from edge_agent.contract.wire import EventPayload
 
+LOOK_S = 0.1
+"""Seconds between two looks at the outbox."""
 MOST_WAITING = 100_000
 """Alerts looked through for the test alert: more than the outbox holds at its default size."""
 
@@ -32,10 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     """Ask the running agent how it is; exit code 1 where a stream is not well."""
-    import sys
-
-    from edge_agent.health.status import StatusError, ask
-
     settings = load(config_path(arguments.config))
     try:
         answer: dict[str, Any] = ask(settings.status_path)
@@ -65,7 +67,8 @@ def describe(answer: dict[str, Any]) -> list[str]:
     lines += [f"  PROBLEM  {problem}" for problem in link["problems"]]
     for name, stream in answer["streams"].items():
         lines.append(f"  stream   {name}: {stream['state']}" + (f" ({stream['detail']})" if stream["detail"] else ""))
-        model = f"{stream['model']} {stream['version']}" if stream["model"] else "learned on site"
+        learned = "no model yet" if stream["state"] == "calibrating" else "no model: a Gaussian learned on site"
+        model = f"{stream['model']} {stream['version']}" if stream["model"] else learned
         lines.append(
             f"           {model}"
             + _optional(", last reading {:.1f} s ago", stream["sample_age_s"])
@@ -76,59 +79,66 @@ def describe(answer: dict[str, Any]) -> list[str]:
 
 
 def test_alert(arguments: argparse.Namespace) -> int:
-    """Send a test alert and its end through the outbox, and wait until the broker has both."""
-    import sys
-
+    """Send a test alert and its end, and wait until the broker has both."""
     settings = load(config_path(arguments.config))
-    problem = send_test_alert(settings, pick_stream(settings, arguments.stream), arguments.timeout)
-    if problem:
-        print(f"edge-agent: the test alert did not arrive at {settings.mqtt.address}: {problem}", file=sys.stderr)
-        return EXIT_UNAVAILABLE
-    print(f"the broker {settings.mqtt.address} has the test alert")
-    return 0
-
-
-def send_test_alert(settings: Settings, stream: str, timeout_s: float) -> str:
-    """Return why the broker does not have the test alert; empty where it has.
-
-    A running agent sends what is in its outbox; without one, this process does.
-    """
-    from edge_agent.agent import boot_id
-    from edge_agent.alerts.link import Link
-    from edge_agent.alerts.outbox import Outbox
-    from edge_agent.clock import SystemClock
-    from edge_agent.contract.wire import InfoPayload, Topics
-    from edge_agent.health.status import StatusError, ask
-
-    clock = SystemClock()
-    settings.state_path.mkdir(parents=True, exist_ok=True)
-    outbox = Outbox(
-        settings.state_path / "outbox.db", settings.outbox, clock, device=settings.device, boot_id=boot_id()
-    )
+    stream, timeout_s = pick_stream(settings, arguments.stream), arguments.timeout
     try:
         running: dict[str, Any] | None = ask(settings.status_path, 1.0)
     except StatusError:
         running = None
-    info = InfoPayload(
-        agent="test-alert", device=settings.device, session=outbox.session, boot_id=boot_id(), streams={}
-    )
-    link = Link(
-        settings.mqtt, Topics(root=settings.mqtt.root, device=settings.device), outbox, clock=clock, birth=lambda: info
-    )
+    events = _test_events(settings.device, stream)
     if running is None:
-        link.start()
-    keys = {outbox.put(event).key for event in _test_events(settings.device, stream)}
-    until = time.monotonic() + timeout_s
-    while (waiting := _still_there(outbox, keys)) and time.monotonic() < until:
-        time.sleep(0.1)
-    reason = link.stats().last_reason if running is None else str(ask(settings.status_path)["link"])
-    if running is None:
-        link.stop(1.0)
-    outbox.close()
-    return (reason or f"no answer within {timeout_s:g} s") if waiting else ""
+        way, problem = "directly: no agent runs here", send_directly(settings, events, timeout_s)
+    else:
+        way, problem = "through the outbox of the running agent", send_by_agent(settings, events, timeout_s)
+    if problem:
+        print(f"edge-agent: {settings.mqtt.address} does not have the test alert: {problem}", file=sys.stderr)
+        return EXIT_UNAVAILABLE
+    print(f"{settings.mqtt.address} has the test alert ({way})")
+    return 0
+
+
+def send_by_agent(settings: Settings, events: list[EventPayload], timeout_s: float) -> str:
+    """Leave the events in the outbox of the running agent; returns why they are still there, empty where they left."""
+    from edge_agent.alerts.outbox import Outbox
+    from edge_agent.clock import SystemClock
+
+    path = settings.state_path / "outbox.db"
+    if not os.access(path, os.W_OK):
+        return f"{path} is not writable for this user; run it as root or as the service's user"
+    outbox = Outbox(path, settings.outbox, SystemClock(), device=settings.device)
+    try:
+        keys = {outbox.put(event).key for event in events}
+        until = time.monotonic() + timeout_s
+        while waiting := _still_there(outbox, keys):
+            if time.monotonic() > until:
+                break
+            time.sleep(LOOK_S)
+    finally:
+        outbox.close()
+    if not waiting:
+        return ""
+    link: Any = ask(settings.status_path)["link"]
+    why = link["last_reason"] or ("the broker has not acknowledged it" if link["connected"] else "not connected")
+    return f"{why}; it stays in the outbox and goes out when that is mended"
+
+
+def send_directly(settings: Settings, events: list[EventPayload], timeout_s: float) -> str:
+    """Send the events from here, beside whatever else runs; returns why the broker does not have them."""
+    from edge_agent.alerts.delivery import Message
+    from edge_agent.alerts.probe import probe
+    from edge_agent.contract.wire import Topics, to_json
+
+    topics, session = Topics(root=settings.mqtt.root, device=settings.device), uuid.uuid4().hex
+    messages = [
+        Message(topic=topics.event(event.stream), payload=to_json(replace(event, session=session, seq=number)), qos=1)
+        for number, event in enumerate(events, start=1)
+    ]
+    return probe(settings.mqtt, settings.device, messages, timeout_s)
 
 
 def _test_events(device: str, stream: str) -> list[EventPayload]:
+    """Return the opening and the closing of an event that says it is a test."""
     from edge_agent.agent import boot_id
     from edge_agent.contract.records import EventKind, Life
     from edge_agent.contract.wire import ClockState, EventPayload, Severity, utc_text
@@ -161,17 +171,15 @@ def pick_stream(settings: Settings, name: str | None) -> str:
     """Return the stream that is meant: the one named, or the only one.
 
     Raises:
-        ConfigError: there is none of that name, or several to choose from.
+        Misused: there is none of that name, or several to choose from.
     """
-    from edge_agent.errors import ConfigError, Problem
-
     names = ", ".join(settings.streams)
     if name is None and len(settings.streams) == 1:
         return next(iter(settings.streams))
     if name is None:
-        raise ConfigError([Problem(place="--stream", message="which stream?", hint=f"one of {names}")])
+        raise Misused(f"which stream? give --stream with one of {names}")
     if name not in settings.streams:
-        raise ConfigError([Problem(place="--stream", message=f"there is no stream {name!r}", hint=f"one of {names}")])
+        raise Misused(f"there is no stream {name!r} in the settings: --stream takes one of {names}")
     return name
 
 

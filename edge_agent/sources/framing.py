@@ -49,6 +49,7 @@ class LineFraming:
         self._tail = b""
         self._skipping = False
         self._gap = False
+        self._header = b""
         self._began = False
 
     def feed(self, data: bytes) -> list[Rows]:
@@ -101,10 +102,11 @@ class LineFraming:
             return []
 
     def _learnt(self, line: bytes) -> bool:
-        """Take a header; one in mid-stream means that the sensor has started anew."""
+        """Take a header; another one in mid-stream means that another sensor, or another program of it, speaks."""
         if not self._decoder.learn(self._text([line])[0]):
             return False
-        self._gap |= self._began
+        self._gap |= self._began and line.strip() != self._header
+        self._header = line.strip()
         self._counters.last_error = self._decoder.complaint or self._counters.last_error
         return True
 

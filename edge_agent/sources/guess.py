@@ -212,11 +212,9 @@ def _table(
     columns = tuple(TIME_FIELD if name == time else f"channel_{next(number)}" for name in fields)
     channels = tuple(Channel(name=column) for column, name in zip(columns, fields, strict=True) if name in numeric)
     channels = tuple(channel for channel in channels if channel.name != TIME_FIELD)
+    settings = replace(settings, time_column=TIME_FIELD if time else "", time_unit=unit)
     usual = columns == settings.column_names(channels)
-    yield (
-        replace(settings, columns=() if usual else columns, time_column=TIME_FIELD if time else "", time_unit=unit),
-        channels,
-    )
+    yield replace(settings, columns=() if usual else columns), channels
 
 
 def _channel(name: str) -> Channel:

@@ -98,13 +98,7 @@ class SerialSource:
         """Open the port for us alone; what had arrived before is discarded."""
         self.close()
         settings = self._settings
-        port = serial.Serial(baudrate=settings.baud, timeout=0, exclusive=True)
-        port.port = settings.port
-        port.dtr = settings.dtr
-        try:
-            port.open()
-        except (serial.SerialException, OSError, ValueError) as error:
-            raise SourceUnavailable(_why_not(settings, error)) from error
+        port = open_port(settings)
         self._port = port
         self._intake.resync(lost=self._opened, partial=True)
         self._opened, self._silent_ns, self._overruns = True, 0, _overruns(port)
@@ -167,6 +161,22 @@ class SerialSource:
             self._lost_in_driver += self._overruns - before
             self._intake.counters.last_error = f"{self._settings.port}: the driver lost bytes; is the machine too busy?"
             self._intake.mark_gap()
+
+
+def open_port(settings: SerialSettings) -> serial.Serial:
+    """Open a port for us alone, with no wait in its reads.
+
+    Raises:
+        SourceUnavailable: it does not open; the message says what to do.
+    """
+    port = serial.Serial(baudrate=settings.baud, timeout=0, exclusive=True)
+    port.port = settings.port
+    port.dtr = settings.dtr
+    try:
+        port.open()
+    except (serial.SerialException, OSError, ValueError) as error:
+        raise SourceUnavailable(_why_not(settings, error)) from error
+    return port
 
 
 def _drain(port: serial.Serial, data: bytearray) -> None:

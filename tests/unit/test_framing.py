@@ -63,8 +63,14 @@ def test_bytes_that_are_no_text_are_dropped():
     assert stream.feed(b"1,2\n\xff\xfe\x00,\x80\n3,4\n") == [([[1, 2]], False), ([[3, 4]], True)]
 
 
-def test_a_header_in_mid_stream_is_a_sensor_that_started_anew():
+def test_another_header_in_mid_stream_is_a_gap():
     assert Stream().feed(b"a,b\n1,2\nb,a\n3,4\n") == [([[1, 2]], False), ([[4, 3]], True)]
+
+
+def test_the_same_header_now_and_then_is_no_gap():
+    stream = Stream()
+    assert not any(gap for _, gap in stream.feed(b"a,b\n1,2\na,b\n3,4\n"))
+    assert stream.feed(b"a,b\r\n5,6\n") == [([[5, 6]], False)]
 
 
 def test_a_right_header_is_taken_after_a_wrong_one():
