@@ -3,9 +3,9 @@
     window [1, T, C], raw units
       │ front   normalise; clamp at +-1e6 spreads                                   float32
       ├─────────────► z
-      │ front   saturate at +-body_range
+      │ front   saturate at +-body_range, compand                                     float32
       ▼
-    body            the network: reconstruction or forecast                         int8 in a quantized build
+    body            the network: reconstruction or forecast, within +-1 of its reach   int8 in a quantized build
       │
       ▼
     head            residual against the unsaturated z; range term; score, contributions   float32
@@ -36,6 +36,10 @@ SMALLEST_SPREAD = 1e-3
 
 FLOAT32_STEPS = 8
 """Fewest float32 steps in one spread: a finer spread would make rounding of the reading look like a signal."""
+
+KNEE_SPREADS = 3.0
+"""Where companding halves: normal data lie within some 3 spreads and int8 has 255 even steps. Without companding a step
+over +-20 spreads is 0.16, more than the noise of a channel that mostly drifts; so it is 0.02 around the centre."""
 
 TINY = 1e-30
 """Keeps the shares of an all-zero window finite; far below any squared residual in float32 that matters."""
@@ -86,9 +90,10 @@ class Front:
         z = (values - self.centre.astype(np.float32)) * (1 / self.spread).astype(np.float32)
         return np.clip(z, -CLAMP_SPREADS, CLAMP_SPREADS).astype(np.float32)
 
-    def saturate(self, z: Floats) -> Floats:
-        """What the body sees of z, in numpy."""
-        return np.clip(z, -self.body_range, self.body_range)
+    def seen(self, z: Floats) -> Floats:
+        """What the body sees of z, in numpy: saturated and companded, as `body_input` computes it."""
+        limited_z = np.clip(z, -self.body_range, self.body_range)
+        return (limited_z / (1 + np.abs(limited_z) / KNEE_SPREADS)).astype(np.float32)
 
     def graph(self, window: tf.Tensor) -> tf.Tensor:
         """Z of the window in the graph, scope `front`."""
@@ -97,9 +102,10 @@ class Front:
             return limited(z, CLAMP_SPREADS)
 
     def body_input(self, z: tf.Tensor) -> tf.Tensor:
-        """Z saturated at the body's range in the graph, scope `front`."""
+        """Z saturated at the body's range and companded (softsign) in the graph, scope `front`."""
         with tf.name_scope(FRONT):
-            return limited(z, self.body_range)
+            limited_z = limited(z, self.body_range)
+            return limited_z / (1.0 + tf.abs(limited_z) * (1 / KNEE_SPREADS))
 
     def range_term(self, z: tf.Tensor) -> tf.Tensor:
         """Per value of z: 0 inside the body's range, excess + excess^2 outside; call it in scope `head`."""
@@ -125,6 +131,24 @@ class Reach:
         low, high = z.reshape(-1, z.shape[-1]).min(axis=0), z.reshape(-1, z.shape[-1]).max(axis=0)
         margin = (high - low) / 2
         return cls(low=np.maximum(low - margin, -body_range), high=np.minimum(high + margin, body_range))
+
+    def scaling(self) -> keras.Layer:
+        """From the answer of a body, -1..1, to spreads; what training adds behind the body."""
+        return keras.layers.Rescaling(self.half.tolist(), self.middle.tolist())
+
+    @property
+    def half(self) -> Floats:
+        """Half the width, float32 [C]."""
+        return ((self.high - self.low) / 2).astype(np.float32)
+
+    @property
+    def middle(self) -> Floats:
+        """Float32 [C]."""
+        return ((self.high + self.low) / 2).astype(np.float32)
+
+    def answer(self, values: tf.Tensor) -> tf.Tensor:
+        """From the answer of a body, -1..1, to spreads, in the graph; call it in scope `head`."""
+        return values * tf.constant(self.half) + tf.constant(self.middle)
 
     def limit(self, values: Floats) -> Floats:
         """Clip [..., C] in numpy."""
@@ -157,6 +181,11 @@ class ScoreGraph:
                 f"a score graph must hold constants only, got the variables {[v.name for v in concrete.variables]}"
             )
         tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": concrete})
+
+
+def unit(values: tf.Tensor) -> tf.Tensor:
+    """Last activation of a body: -1..1, which converters fuse, so that int8 spends its steps on the reach alone."""
+    return tf.maximum(tf.minimum(values, 1.0), -1.0)
 
 
 def limited(values: tf.Tensor, limit: float) -> tf.Tensor:

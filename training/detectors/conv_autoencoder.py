@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -10,7 +11,9 @@ import tensorflow as tf
 from training.detectors.base import Curves, Detector, NormalData
 from training.detectors.network import train_network
 from training.detectors.residual import Residual, check_mean_rows
-from training.graph import FrozenNetwork, Outputs, ScoreGraph
+from training.graph import FrozenNetwork, Outputs, ScoreGraph, unit
+
+Activation = str | Callable[[tf.Tensor], tf.Tensor] | None
 
 DOWNSAMPLING = 4
 """Two convolutions of stride 2: the window's rows must be a multiple."""
@@ -40,7 +43,7 @@ class ConvAutoencoderSettings:
 class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
     """Autoencoder of strided convolutions; up-sampling by rearranging channels, which every accelerator has.
 
-        r = decode(encode(z saturated)),   score: see `Residual`
+        r = decode(encode(z saturated and companded)),   score: see `Residual`
 
     Sources: J. Masci et al., "Stacked convolutional auto-encoders for hierarchical feature extraction", ICANN 2011;
     W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
@@ -63,7 +66,7 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
         """The network, [n, T, C] to [n, T, C]."""
         layers, settings = keras.layers, self.settings
 
-        def convolution(filters: int, stride: int = 1, activation: str | None = None) -> keras.Layer:
+        def convolution(filters: int, stride: int = 1, activation: Activation = None) -> keras.Layer:
             return layers.Conv1D(filters, settings.kernel, strides=stride, padding="same", activation=activation)
 
         return keras.Sequential(
@@ -73,7 +76,7 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
                 convolution(settings.code, 2, "relu"),
                 convolution(2 * settings.filters, 1, "relu"),
                 layers.Reshape((self.rows // 2, settings.filters)),
-                convolution(2 * self.channels),
+                convolution(2 * self.channels, activation=unit),
                 layers.Reshape((self.rows, self.channels)),
             ]
         )
@@ -82,9 +85,9 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
         """Train to rebuild normal windows."""
         z = self.front.normalise(data.windows)
         self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
-        inputs = self.front.saturate(z)
         self.network = self.build()
-        return train_network(self.network, inputs, inputs, self.training, guard=self.rows - 1, progress=progress)
+        scaled = keras.Sequential([self.network, self.residual.reach.scaling()])
+        return train_network(scaled, self.front.seen(z), z, self.training, guard=self.rows - 1, progress=progress)
 
     def score_graph(self) -> ScoreGraph:
         """Reconstruction error of the window."""

@@ -11,7 +11,7 @@ from edge_agent.contract.records import Floats
 from training.detectors.base import Curves, Detector, NormalData
 from training.detectors.network import train_network
 from training.detectors.residual import Residual, check_mean_rows
-from training.graph import HEAD, FrozenNetwork, Outputs, ScoreGraph
+from training.graph import HEAD, FrozenNetwork, Outputs, ScoreGraph, unit
 
 MOST_ROWS = 32
 """Longest window: two unrolled LSTMs of 32 steps are some 1,000 operators. The forecaster has a longer memory."""
@@ -35,7 +35,7 @@ class LstmAutoencoderSettings:
 class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
     """Encoder and decoder LSTM; the decoder rebuilds the window newest row first, as in the source.
 
-        code = LSTM(z saturated),   r = dense(LSTM(code, T times)),   score: see `Residual`
+        code = LSTM(z saturated and companded),   r = dense(LSTM(code, T times)),   score: see `Residual`
 
     Trained with the looped layers; the graph is built with the same weights unrolled over the T steps (built-in
     operators only, no state between calls).
@@ -67,7 +67,7 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
                 layers.LSTM(units, unroll=unroll),
                 layers.RepeatVector(self.rows),
                 layers.LSTM(units, return_sequences=True, unroll=unroll),
-                layers.Dense(self.channels),
+                layers.Dense(self.channels, activation=unit),
             ]
         )
 
@@ -75,9 +75,11 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
         """Train to rebuild normal windows, newest row first."""
         z = self.front.normalise(data.windows)
         self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
-        inputs = self.front.saturate(z)
         looped = self.build(unroll=False)
-        curves = train_network(looped, inputs, inputs[:, ::-1], self.training, guard=self.rows - 1, progress=progress)
+        scaled = keras.Sequential([looped, self.residual.reach.scaling()])
+        curves = train_network(
+            scaled, self.front.seen(z), z[:, ::-1], self.training, guard=self.rows - 1, progress=progress
+        )
         self.weights = looped.get_weights()
         return curves
 

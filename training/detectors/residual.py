@@ -14,11 +14,11 @@ from training.graph import HEAD, Front, Outputs, Reach, score_and_contributions
 class Residual:
     """Two ways to be strange, in one sum over the channels.
 
-        e = z - r limited,   score = mean over rows of e^2 + n (mean over the last n rows of e)^2 + range term
+        e = z - r,   score = mean over rows of e^2 + n (mean over the last n rows of e)^2 + range term
 
-    The first term sees noise and wrong patterns, the second small lasting shifts; both take the same share of a
-    residual that is mere noise. The reconstruction r is limited to the reach of the training readings: where z leaves
-    it, r stands still and the residual, taken against the unsaturated z, grows with the fault.
+    The first term sees noise and wrong patterns; the second, which noise of the residual enters with the same weight,
+    sees small lasting shifts. The network answers within -1..1, scaled to the reach of the training readings: where z
+    leaves it, r stands still and the residual, taken against the unsaturated z, grows with the fault.
     """
 
     front: Front
@@ -32,9 +32,9 @@ class Residual:
         return cls(front=front, reach=Reach.fit(z, front.body_range), mean_rows=mean_rows)
 
     def graph(self, z: tf.Tensor, rebuilt: tf.Tensor) -> Outputs:
-        """Score of z [1, T, C] and its reconstruction, in scope `head`."""
+        """Score of z [1, T, C] and the network's answer [1, T, C], -1..1, in scope `head`."""
         with tf.name_scope(HEAD):
-            error = z - self.reach.graph(rebuilt)
+            error = z - self.reach.answer(rebuilt)
             parts = tf.reduce_mean(error * error + self.front.range_term(z), axis=1)
             if self.mean_rows:
                 shift = tf.reduce_mean(error[:, z.shape[1] - self.mean_rows :], axis=1)
