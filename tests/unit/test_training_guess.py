@@ -35,6 +35,13 @@ def test_a_reading_that_rises_is_not_taken_for_the_time(tmp_path: Path) -> None:
     assert found.channels == ("energy", "power")
 
 
+def test_a_column_named_like_a_time_that_does_not_rise_is_a_reading(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("t,power\n" + "".join(f"{20 + row % 5},{row}\n" for row in range(50)))
+    found = guess(tmp_path / "m.csv")
+    assert found.time_column == ""
+    assert found.channels == ("t", "power")
+
+
 def test_columns_of_public_data_sets_that_are_no_readings_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
         "datetime;a;anomaly;changepoint\n2024-01-01 00:00:00;1;0;0\n2024-01-01 00:00:01;2;1;1\n"
