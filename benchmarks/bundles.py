@@ -78,7 +78,7 @@ def _bundle(  # noqa: PLR0917 - a row of figures
     text = _RECIPE.format(name=name, rate_hz=rate_hz, rows=rows, stride=stride, detector=detector, epochs=10)
     recipe.write_text(text, encoding="utf-8")
     run = OUT / f"run-{name}"
-    _step("training", "--cpu", "fit", recipe, "--data", recording, "--out", run, "--quiet")
+    _step("training", "fit", recipe, "--data", recording, "--out", run, "--quiet")
     _step("converters", "build", run, "--out", bundle, "--provisional")
     return bundle
 

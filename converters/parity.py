@@ -9,6 +9,7 @@ normal windows and on faulty ones together, and on a fault that grows out of eve
     ratio_change     relative change of (median fault - median normal) / MAD of normal   <= .10
     growth_fall      largest relative fall of the score with a growing fault, from the body's range on   <= 1e-6
 
+A fall counts from the highest score of a normal case on: below it, a fault is not told from normal whatever its score.
 Inside the body's range the float model itself may fall for a moment; there the graph may fall by `growth_fall_inside`
 and the float model by `growth_fall_reference`, and they must agree within .05.
 """
@@ -99,7 +100,10 @@ def compare(scores: Floats, reference: Floats, cases: Cases) -> Parity:
     peak, peak_want = got.max(axis=1), want.max(axis=1)
     auc, auc_want = average_precision(peak, labels), average_precision(peak_want, labels)
     ratio, ratio_want = _ratio(peak, labels), _ratio(peak_want, labels)
-    grown, grown_want = (_counted(array, cases)[judged:, -1].reshape(cases.growth) for array in (scores, reference))
+    grown, grown_want = (
+        np.maximum(_counted(array, cases)[judged:, -1].reshape(cases.growth), normal.max())
+        for array, normal in ((scores, got[~labels]), (reference, want[~labels]))
+    )
     inside = cases.growth_inside
     return Parity(
         rank_pooled=spearman(got.ravel(), want.ravel()),

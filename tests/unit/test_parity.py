@@ -68,9 +68,16 @@ def test_a_score_that_falls_with_a_growing_fault_is_refused() -> None:
 
 def test_a_fall_inside_the_range_is_allowed_where_the_float_model_falls_too() -> None:
     scores = REFERENCE.copy()
-    scores[NORMAL + FAULTY + 1] = 0
+    scores[NORMAL + FAULTY + 2] = 0
     assert compare(scores, scores, CASES).problems() == []
     assert any("0.00 in the float model" in problem for problem in compare(scores, REFERENCE, CASES).problems())
+
+
+def test_a_fall_among_scores_that_normal_windows_have_is_no_fall() -> None:
+    scores = REFERENCE.copy()
+    scores[NORMAL + FAULTY] = scores[:NORMAL].max()
+    scores[NORMAL + FAULTY + 1] = 0
+    assert compare(scores, REFERENCE, CASES).growth_fall_inside == 0
 
 
 def test_warm_up_scores_of_a_sequence_do_not_count() -> None:

@@ -37,12 +37,12 @@ from training.experiments.feeder import SerialFeeder
 from training.recipe import read_recipe
 
 SPEED = 60.0
-"""Times real speed at which the sensor is played: twelve minutes of a machine in twelve seconds."""
+"""Times real speed at which the sensor is played: twenty minutes of a machine in twenty seconds."""
 FIT_ROWS = 400
 """Rows of a recording that are trained on, as in the protocol of the SKAB leaderboard."""
-PUMP_FIT_ROWS = 1800
-"""Rows of the simulated pump that are trained on: half an hour at one reading a second."""
-PUMP_WATCH_ROWS = 900
+PUMP_FIT_ROWS = 3600
+"""Rows of the simulated pump that are trained on: an hour at one reading a second."""
+PUMP_WATCH_ROWS = 1200
 """Rows of the simulated pump that are watched."""
 PUMP_FAULT = PumpFault(
     kind=PumpFaultKind.CAVITATION, start_s=PUMP_FIT_ROWS + 420.0, duration_s=240.0, severity=0.6, onset_s=20.0
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _simulation() -> tuple[Pump, Block]:
-    """The pump after half an hour, and what it gave until then, which is normal."""
+    """The pump after an hour, and what it gave until then, which is normal."""
     pump = Pump(seed=7, rate_hz=1.0, faults=(PUMP_FAULT,))
     return pump, pump.take(PUMP_FIT_ROWS)
 

@@ -23,7 +23,8 @@ _PAGE = """\
 <style>
  body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24 }}
  table {{ border-collapse: collapse; width: 100% }}
- td, th {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd }}
+ td:first-child {{ white-space: nowrap }}
+ td, th {{ text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #ddd }}
  svg {{ width: 100%; height: auto }} .critical {{ color: #b3261e; font-weight: 600 }} .warning {{ color: #8a5a00 }}
 </style></head><body>
 <h1>What was watched, and what was found</h1>
@@ -35,16 +36,19 @@ Times are those of the readings.</p>
 <table><tr><th>time</th><th>alert</th><th>severity</th><th>level</th><th>what</th><th>channels</th></tr>
 {rows}
 </table>
-<p>How the model was trained, and how good it is: <a href="run/report.html">the training report</a>.</p>
+<p>How the model was trained, and how good it is: <a href="{run}/report.html">the training report</a>.</p>
 </body></html>
 """
 
 
 def write_report(path: Path, plan: Plan, alerts: list[dict[str, Any]], run: Path) -> Path:
-    """Write one self-contained page and return its path."""
-    del run
+    """Write one self-contained page, and its picture beside it as `watched.svg`; return the page."""
+    picture = _plot(plan, alerts)
+    path.with_name("watched.svg").write_text(picture, encoding="utf-8")
     rows = "\n".join(map(_row, alerts)) or '<tr><td colspan="6">none</td></tr>'
-    path.write_text(_PAGE.format(title=html.escape(plan.title), plot=_plot(plan, alerts), rows=rows), encoding="utf-8")
+    path.write_text(
+        _PAGE.format(title=html.escape(plan.title), plot=picture, rows=rows, run=run.name), encoding="utf-8"
+    )
     return path
 
 
