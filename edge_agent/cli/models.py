@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edge_agent.cli.parser import EXIT_FAILED
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.manifest import GraphSpec, Manifest
@@ -16,6 +18,7 @@ from edge_agent.errors import BundleError, EdgeAgentError
 if TYPE_CHECKING:
     from edge_agent.config import Settings
     from edge_agent.contract.calibration import Calibration
+    from edge_agent.contract.records import Block
     from edge_agent.on_site import SiteModel
 
 
@@ -119,12 +122,27 @@ def _fit(settings: Settings, stream: str, arguments: argparse.Namespace) -> tupl
     if problem := channel_problem(source.channels, wanted.channels):
         raise EdgeAgentError(f"not calibrated: {problem}")
     blocks = list(blocks_for(source, math.inf if arguments.data else arguments.duration_s, "calibrating"))
+    _check_readings(blocks, wanted.rate_hz)
     try:
         site = recalibrate(found.bundle, trial.spec, scorer, blocks, _now())
     except ValueError as error:
         raise EdgeAgentError(f"not calibrated: {error}") from error
     before = site_model(folder, trial.spec)
     return str(trial.spec.format), before.calibration if before else trial.spec.calibration, site
+
+
+def _check_readings(blocks: list[Block], wanted_hz: float) -> None:
+    """Refuse readings that are too few, or too fast or slow, to say what is normal here."""
+    from edge_agent.cli.checks import RATE_TOLERANCE
+    from edge_agent.contract.windows import measured_rate_hz
+    from edge_agent.on_site import LEAST_READINGS
+
+    count = sum(map(len, blocks))
+    if count < LEAST_READINGS:
+        raise EdgeAgentError(f"not calibrated: {count} readings came, {LEAST_READINGS} are the least: a longer --for")
+    rate_hz = measured_rate_hz(np.concatenate([block.t_ns for block in blocks]), math.inf)
+    if rate_hz and abs(rate_hz / wanted_hz - 1) > RATE_TOLERANCE:
+        raise EdgeAgentError(f"not calibrated: {rate_hz:.4g} readings a second came, the bundle wants {wanted_hz:g}")
 
 
 def _cell(value: object) -> str:
@@ -193,7 +211,8 @@ def bench(arguments: argparse.Namespace) -> int:
         for delegate in ("xnnpack", "none", *arguments.delegate)
         for count in threads
     ]
-    best = min((row for row in rows if not row["problem"]), key=lambda row: row["us_per_window"], default=None)
+    fit = [row for row in rows if not row["problem"]]
+    best = min(fit, key=lambda row: (round(row["us_per_window"], 1), row["threads"]), default=None)
     if arguments.json:
         print(json.dumps({"best": best, "trials": rows}, indent=2))
     else:

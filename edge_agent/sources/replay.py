@@ -7,18 +7,19 @@ without times counts its rows at the stream's rate from 1970 on, so that a repla
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 
 from edge_agent.contract.records import NS, Block, Channel
-from edge_agent.errors import SourceUnavailable
+from edge_agent.errors import FrameError, SourceUnavailable
 from edge_agent.ports import Clock
 from edge_agent.sources.formats import Counters, Format, FormatSettings, Rows, in_range
 from edge_agent.sources.framing import make_framing
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 65_536
 """Read at once: some thousand lines, decoded together."""
+
+Recorded = io.BufferedReader | gzip.GzipFile
+"""An open recording; its `read1` gives what a damaged .gz still holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ class ReplaySource:
         self._rate_hz = rate_hz
         self._sleep = sleep
         self._counters = Counters()
-        self._file: BinaryIO | None = None
+        self._file: Recorded | None = None
         self._paced: PacedBlocks | None = None
         self._row = 0
 
@@ -85,13 +89,16 @@ class ReplaySource:
         self.close()
         path = Path(self._settings.path)
         try:
-            self._file = cast(BinaryIO, (gzip.open if path.suffix == ".gz" else open)(path, "rb"))
+            self._file = gzip.GzipFile(path, "rb") if path.suffix == ".gz" else path.open("rb")
             first = self._file.readline(self._settings.max_line_bytes).decode(errors="replace")
             self._file.seek(0)
             settings = self._with_time(first)
         except (OSError, EOFError, zlib.error) as error:
             self.close()
             raise SourceUnavailable(f"{path} cannot be read: {error}") from error
+        except FrameError as error:
+            self.close()
+            raise SourceUnavailable(f"{path}: {error}") from error
         except SourceUnavailable:
             self.close()
             raise
@@ -128,11 +135,11 @@ class ReplaySource:
             raise SourceUnavailable(f"{settings.path} has no time column: name one in time_column, or give a rate_hz")
         return settings
 
-    def _blocks(self, settings: ReplaySettings, file: BinaryIO, *, gap: bool) -> Iterator[Block]:
+    def _blocks(self, settings: ReplaySettings, file: Recorded, *, gap: bool) -> Iterator[Block]:
         framing = make_framing(settings, self.channels, self._counters)
         framing.resync(lost=gap, partial=False)
         try:
-            while data := file.read(CHUNK_BYTES):
+            while data := file.read1(CHUNK_BYTES):
                 self._counters.bytes += len(data)
                 yield from map(self._block, framing.feed(data))
             yield from map(self._block, framing.finish())
