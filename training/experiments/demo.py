@@ -40,8 +40,8 @@ SPEED = 60.0
 """Times real speed at which the sensor is played: twenty minutes of a machine in twenty seconds."""
 FIT_ROWS = 400
 """Rows of a recording that are trained on, as in the protocol of the SKAB leaderboard."""
-PUMP_FIT_ROWS = 3600
-"""Rows of the simulated pump that are trained on: an hour at one reading a second."""
+PUMP_FIT_ROWS = 7200
+"""Rows of the simulated pump that are trained on: two hours at one reading a second."""
 PUMP_WATCH_ROWS = 1200
 """Rows of the simulated pump that are watched."""
 PUMP_FAULT = PumpFault(
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _simulation() -> tuple[Pump, Block]:
-    """The pump after an hour, and what it gave until then, which is normal."""
+    """The pump after two hours, and what it gave until then, which is normal."""
     pump = Pump(seed=7, rate_hz=1.0, faults=(PUMP_FAULT,))
     return pump, pump.take(PUMP_FIT_ROWS)
 
