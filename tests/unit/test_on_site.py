@@ -12,6 +12,7 @@ import pytest
 
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.decision import OpenEvent
+from edge_agent.contract.prefilter import Prefilter
 from edge_agent.contract.records import NS, Block, EventKind, Fault, Stage, Unknown
 from edge_agent.errors import ManifestError
 from edge_agent.on_site import (
@@ -24,6 +25,7 @@ from edge_agent.on_site import (
     learn,
     recalibrate,
     refit,
+    unseen_distances,
 )
 from edge_agent.scoring.selection import choose
 from edge_agent.scoring.settings import ScoringSettings
@@ -141,6 +143,19 @@ def test_a_learned_gaussian_finds_a_fault_and_no_other(model: SiteModel) -> None
     assert {each.id for each in opened} == {"event"}
     assert str(opened[0].kind) == "anomaly"
     assert opened[0].t_ns >= pump.take(1).t_ns[0] - 101 * NS
+
+
+def test_a_threshold_rests_on_windows_as_strange_as_those_to_come() -> None:
+    values = np.random.default_rng(4).standard_normal((3000, 5)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(values, 8, axis=0).transpose(0, 2, 1)
+    seen, later = windows[:400], windows[1000:]
+    gaussian = Prefilter.fit(seen)
+    usual, unseen, true = (
+        float(np.quantile(each, 0.99))
+        for each in (gaussian.distances(seen), unseen_distances(seen), gaussian.distances(later))
+    )
+    assert usual < true / 1.3
+    assert unseen > 0.9 * true
 
 
 def test_a_rate_that_is_told_is_not_measured() -> None:

@@ -210,9 +210,10 @@ def test_a_window_is_scored_every_max_skip() -> None:
 
 
 def test_the_first_window_after_a_failure_is_scored_though_it_is_clear() -> None:
-    scorer = Answers(0.0, *broken(3))
-    decisions = decided(pipeline(scorer, ALWAYS_CLEAR, mode=Mode.GATE, max_skip_s=4.0), T + 8)
-    assert faults(decisions) == [Fault.NOT_READY, None, Fault.MODEL, None]
+    pipe = pipeline(Answers(0.0, *broken(2)), NEVER_CLEAR, mode=Mode.GATE)
+    decided(pipe, T + 1)
+    pipe.prefilter = ALWAYS_CLEAR
+    assert [each.fault for each in decided(pipe, 2, T + 1)] == [Fault.MODEL, None]
 
 
 @pytest.mark.parametrize("mode", [Mode.WATCH, Mode.OFF])
