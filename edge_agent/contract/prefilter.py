@@ -10,15 +10,15 @@ hold for a Gaussian that watches alone or that waits for its network.
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edge_agent.contract.arrays import read_npz, write_npz
 from edge_agent.contract.features import FEATURES, WINDOW_AXES, window_features
 from edge_agent.contract.gaussian import MIN_SAMPLES, Gaussian
 from edge_agent.contract.records import Doubles, Floats, WindowBatch
@@ -47,9 +47,6 @@ analysis asks for some multiple of the number of features, two at the least."""
 MAX_WEIGHT: Final = 1e9
 """Largest whitening weight that is read: beyond `FEATURE_SCALE_FLOOR` and the least eigenvalue together (3e7), and d2
 stays finite at it."""
-
-MAX_NPZ_BYTES: Final = 64 * 2**20
-"""Most bytes that a stored prefilter may unpack to; 500 channels take 50 MB."""
 
 
 class Mode(StrEnum):
@@ -181,7 +178,7 @@ class Prefilter:
 
     def to_bytes(self) -> bytes:
         """Return the content of a `prefilter.npz`; the same prefilter gives the same bytes."""
-        arrays: dict[str, np.ndarray] = {
+        arrays: dict[str, NDArray[np.generic]] = {
             "names": np.array(self.names, dtype=np.str_),
             "features": np.array(FEATURES, dtype=np.str_),
             "centre": self.centre,
@@ -191,9 +188,7 @@ class Prefilter:
         }
         for field in fields(Gaussian):
             arrays[f"gaussian_{field.name}"] = np.asarray(getattr(self.gaussian, field.name), np.float64)
-        out = io.BytesIO()
-        np.savez(out, **arrays)  # type: ignore[arg-type]  # stubs of numpy 2 take names for its newer options
-        return out.getvalue()
+        return write_npz(arrays)
 
     def to_npz(self, path: Path | str) -> None:
         """Write a `prefilter.npz`."""
@@ -206,13 +201,14 @@ class Prefilter:
         Raises:
             ManifestError: it is no such file, too large, or its arrays do not fit together.
         """
+        arrays = read_npz(data, "prefilter.npz")
         try:
-            return cls._from_arrays(_arrays(data))
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
+            return cls._from_arrays(arrays)
+        except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(f"prefilter.npz cannot be used: {error}; build the bundle again") from error
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Prefilter:
+    def _from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Prefilter:
         """Return the prefilter that the arrays describe."""
         if tuple(map(str, arrays["features"])) != FEATURES:
             raise ValueError(f"expected the features {FEATURES}, got {arrays['features']}")
@@ -288,32 +284,9 @@ def _words(feature: str, value: float, usual: float) -> str:
             return f"{verb} by {value:.3g} spreads, usually by {usual:.3g}"
 
 
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz without trusting any size in it; objects (pickles) are refused."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = archive.infolist()
-        if sum(member.file_size for member in members) > MAX_NPZ_BYTES:
-            raise ValueError(f"it unpacks to more than {MAX_NPZ_BYTES} bytes")
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("expected members that are stored, not compressed")
-        return {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
-
-
-def _array(npy: bytes) -> np.ndarray:
-    """Return the array in the bytes of one npy file, as `numpy.save` writes it."""
-    file = io.BytesIO(npy)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("expected arrays in npy format 1.0")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject:
-        raise ValueError("expected numbers and text, got objects")
-    return np.frombuffer(npy[file.tell() :], dtype).reshape(shape, order="F" if fortran_order else "C")
-
-
-def _finite(arrays: dict[str, np.ndarray], name: str) -> Doubles:
+def _finite(arrays: dict[str, NDArray[np.generic]], name: str) -> Doubles:
     """Return one array of finite doubles."""
     array = arrays[name]
     if array.dtype != np.float64 or not np.isfinite(array).all():
         raise ValueError(f"expected {name} to be finite float64, got {array.dtype}")
-    doubles: Doubles = array
-    return doubles
+    return array.astype(np.float64, copy=False)

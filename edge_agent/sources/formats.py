@@ -5,13 +5,12 @@ The formats are described for the makers of sensors in `docs/line-protocol.md`.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from edge_agent.contract.records import Channel, Floats, Times
+from edge_agent.contract.records import Channel, Floats, Times, read_heading
 from edge_agent.sources.times import TimeUnit
 
 
@@ -33,8 +32,6 @@ DELIMITERS = (",", ";", "\t", "|", " ")
 
 MAX_LINE_BYTES = 1 << 20
 """Largest `max_line_bytes`: 1 MiB, so that a stream without line ends cannot fill the memory."""
-
-_UNIT_IN_HEADER = re.compile(r"^(?P<name>.*?)\s*[\[(](?P<unit>[^\])]*)[\])]$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +107,7 @@ class Columns:
 
         A channel whose unit is not the expected one counts as lost: its figures mean something else.
         """
-        plain, units = zip(*map(name_and_unit, names), strict=True)
+        plain, units = zip(*map(read_heading, names), strict=True)
         found: list[int | None] = []
         complaints: list[str] = []
         for channel in channels:
@@ -126,12 +123,6 @@ class Columns:
             complaints.append(f"no time column {time_column!r}")
         complaint = f"the header {', '.join(names)} has " + " and ".join(complaints) if complaints else ""
         return cls(width=len(names), channels=tuple(found), time=time, complaint=complaint)
-
-
-def name_and_unit(name: str) -> tuple[str, str]:
-    """Part `pressure [bar]` or `pressure (bar)` in two; the unit is empty where there is none."""
-    match = _UNIT_IN_HEADER.match(name)
-    return (match["name"], match["unit"]) if match else (name, "")
 
 
 def _index(name: str, names: tuple[str, ...], plain: tuple[str, ...]) -> int | None:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_agent.contract.records import NS, Channel, Times
+from edge_agent.contract.records import NS, Channel, Times, read_heading
 from edge_agent.errors import FrameError
 from edge_agent.sources.binary import HEADER, SYNC, TIME, FrameHeader, intact
-from edge_agent.sources.formats import DELIMITERS, Counters, Format, FormatSettings, name_and_unit
+from edge_agent.sources.formats import DELIMITERS, Counters, Format, FormatSettings
 from edge_agent.sources.framing import make_framing
 from edge_agent.sources.lines import MISSING, TIME_NAMES, pairs_of, split_fields
 from edge_agent.sources.times import NS_PER_UNIT, TimeUnit, to_ns
@@ -218,8 +218,8 @@ def _table(
 
 
 def _channel(name: str) -> Channel:
-    plain, unit = name_and_unit(name)
-    return Channel(name=plain or name, unit=unit if plain else "")
+    plain, unit = read_heading(name)
+    return Channel(name=plain, unit=unit)
 
 
 def _time_field(
@@ -227,7 +227,7 @@ def _time_field(
 ) -> tuple[str, TimeUnit]:
     """Name and unit of the time; an empty name: there is none."""
     for name, values in fields.items():
-        if named and name_and_unit(name)[0].lower() in CLOCK_NAMES and _mostly(_is_time, values):
+        if named and read_heading(name)[0].lower() in CLOCK_NAMES and _mostly(_is_time, values):
             return name, _unit(values, seconds) if name in numeric else TimeUnit.AUTO
         if name not in numeric and _mostly(_is_time, values):
             return name, TimeUnit.AUTO

@@ -16,9 +16,9 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from edge_agent.contract.records import Block, Channel, Floats, Times
+from edge_agent.contract.records import Block, Channel, Floats, Times, read_heading
 from edge_agent.errors import FrameError
-from edge_agent.sources.formats import DELIMITERS, Columns, FormatSettings, name_and_unit
+from edge_agent.sources.formats import DELIMITERS, Columns, FormatSettings
 from edge_agent.sources.times import TimeUnit, from_ns, to_ns
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
@@ -129,7 +129,7 @@ class CsvDecoder:
         """How many fields are names that this stream has."""
         expected = {channel.name for channel in self._channels} | {self._settings.time_column} - {""}
         found = {field.strip() for field in fields}
-        return len(expected & (found | {name_and_unit(field)[0] for field in found}))
+        return len(expected & (found | {read_heading(field)[0] for field in found}))
 
     def _guess(self, line: str) -> str:
         """Delimiter that finds most known names, or else gives the expected number of fields; empty: none does."""
@@ -215,7 +215,7 @@ def find_time_name(line: str, taken: Iterable[str]) -> str:
     """Name of a time column in a header, an object or pairs; empty: there is none but `taken` names."""
     for word in re.split(r"[,;|\t\"{}=]+", line.lstrip("\ufeff")):
         name = word.strip()
-        if name_and_unit(name)[0].lower() in TIME_NAMES and name not in taken:
+        if read_heading(name)[0].lower() in TIME_NAMES and name not in taken:
             return name
     return ""
 
