@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from edge_agent.alerts.overflow import DropReason, Ranges, Reporter
@@ -61,6 +61,11 @@ class Ledger:
             reports = self._report(drops)
         self._settle(drops, reports)
         return record, kept
+
+    def forget(self, keys: Collection[Key]) -> None:
+        """Delete what was delivered."""
+        with self.store.transaction():
+            self.store.delete(keys)
 
     def drop(self, records: Iterable[Record], reason: DropReason, detail: str = "") -> None:
         """Drop alerts and report them."""

@@ -12,7 +12,7 @@ What holds:
    matters less than all that wait is itself what goes.
 5. A damaged database is set aside, reported on every stream, and a fresh one begun.
 6. A disk that cannot be written means RAM mode: a session of its own in memory, moved to disk when that heals. A full
-   disk first gets back the log and the reserve, so that deletions go on.
+   disk first gets back the reserve, so that deletions go on.
 
 Here is the choice between disk and memory, and what a failing disk asks for. Limits and reports are in
 `edge_agent.alerts.ledger`, the rows in `edge_agent.alerts.store`.
@@ -293,7 +293,7 @@ class Outbox:
         """Delete from disk what was acknowledged."""
         if not self._undeleted or self._on_ram:
             return
-        self._guarded(lambda ledger: ledger.store.delete(self._undeleted))
+        self._guarded(lambda ledger: ledger.forget(self._undeleted))
         if not self._on_ram:
             self._undeleted.clear()
 

@@ -164,7 +164,7 @@ class Store:
         self._db.execute("UPDATE alerts SET body = ? WHERE session = ? AND seq = ?", (body, *key))
 
     def delete(self, keys: Collection[Key]) -> int:
-        """Remove alerts; those that are not there are none the worse."""
+        """Remove alerts, each in a transaction of its own unless one is open; returns how many there were."""
         before = self._db.total_changes
         self._db.executemany("DELETE FROM alerts WHERE session = ? AND seq = ?", keys)
         return self._db.total_changes - before
@@ -216,10 +216,6 @@ class Store:
         return dict(
             self._db.execute("SELECT key, value FROM state WHERE key >= ? AND key < ?", (prefix, prefix + "\x7f"))
         )
-
-    def fold_log(self) -> None:
-        """Write the log into the file and empty it: gives its space back to a full disk."""
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close; what is committed stays."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.alerts.outbox import HEAL_S, Outbox
+from edge_agent.alerts.outbox import DELETE_AT_ONCE, HEAL_S, Outbox
 from edge_agent.alerts.settings import OutboxSettings
 from edge_agent.alerts.store import Record, Store
 from edge_agent.contract.wire import Severity
@@ -267,6 +267,18 @@ def test_a_report_that_was_handed_out_is_never_changed(boxes: Boxes) -> None:
     ]
     delivered = {event["seq"] for event in events}
     assert delivered | reported(events) == set(range(1, max(delivered) + 1))  # type: ignore[type-var]
+
+
+def test_delivered_alerts_leave_the_disk_in_one_commit(boxes: Boxes) -> None:
+    box = boxes.open()
+    keys = [box.put(alert(str(number))).key for number in range(DELETE_AT_ONCE)]
+    statements: list[str] = []
+    box._disk.store._db.set_trace_callback(statements.append)
+
+    box.acknowledge(keys)
+
+    assert (statements[0], statements[-1], statements.count("COMMIT")) == ("BEGIN IMMEDIATE", "COMMIT", 1)
+    assert boxes.open().pending(1) == []
 
 
 def test_drops_of_each_stream_are_reported_on_that_stream(boxes: Boxes) -> None:
