@@ -56,6 +56,16 @@ def check_state(settings: Settings) -> Iterator[Problem]:
         yield Problem(place="state_dir", message=message, hint="free some space, or lower evidence.max_mib")
 
 
+def check_socket(settings: Settings) -> Iterator[Problem]:
+    """Can `edge-agent status` ask the agent?"""
+    from edge_agent.health.status import MAX_PATH_BYTES
+
+    path = settings.status_path
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        message = f"{path} has more than {MAX_PATH_BYTES} bytes: edge-agent status will not work"
+        yield Note(place="state_dir", message=message, hint="choose a shorter folder")
+
+
 def check_bundle(settings: Settings, name: str) -> Iterator[Problem]:
     """Can the model be read and run here, and is it for the channels of the settings?"""
     stream = settings.streams[name]
@@ -165,6 +175,7 @@ def check_ports(settings: Settings) -> Iterator[Problem]:
 def all_problems(settings: Settings, *, hardware: bool, seconds: float) -> Iterator[Problem]:
     """Every problem of settings and hardware."""
     yield from check_state(settings)
+    yield from check_socket(settings)
     yield from check_ports(settings)
     for name in settings.streams:
         yield from check_bundle(settings, name)

@@ -127,7 +127,7 @@ def _lost(source: Source, error: SourceUnavailable, *, first: bool) -> None:
 def tell_losses(source: Source) -> dict[str, int | float | str]:
     """Say on stderr what a source dropped, in words; returns its counters."""
     status = source.status()
-    for name in ("frames_dropped", "bytes_dropped", "frames_lost", "overruns", "last_error"):
+    for name in ("frames_dropped", "frames_lost", "overruns", "last_error"):
         if status.get(name):
             print(f"{name.replace('_', ' ')}: {status[name]}", file=sys.stderr)
     return status

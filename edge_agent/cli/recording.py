@@ -66,7 +66,11 @@ class Recording:
         except OSError as error:
             raise EdgeAgentError(f"{path} cannot be written: {error.strerror}") from error
         self._csv.writerow(["time", *(channel.heading for channel in channels)])
-        self.save()
+        try:
+            self.save()
+        except RecordingFull:
+            self.close()
+            raise
 
     @property
     def is_empty(self) -> bool:

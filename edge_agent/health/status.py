@@ -35,7 +35,7 @@ _SEND_TIMEOUT_S = 2.0
 _CONNECT_TIMEOUT_S = 0.5
 """Seconds to find out whether another agent listens: a live one is connected to by the kernel, at once."""
 
-_MAX_PATH_BYTES = 100
+MAX_PATH_BYTES = 100
 """Longest path of the socket: `sun_path` holds 107 bytes (`man 7 unix`), and its name is longer until it listens."""
 
 
@@ -60,9 +60,9 @@ class StatusServer:
         Raises:
             StatusError: another agent answers there, the folder cannot be written, or the path is too long.
         """
-        if len(os.fsencode(self._path)) > _MAX_PATH_BYTES:
+        if len(os.fsencode(self._path)) > MAX_PATH_BYTES:
             raise StatusError(
-                f"{self._path}: a socket may have {_MAX_PATH_BYTES} bytes of path; choose a shorter folder"
+                f"{self._path}: a socket may have {MAX_PATH_BYTES} bytes of path; choose a shorter folder"
             )
         if _answers(self._path):
             raise StatusError(

@@ -3,11 +3,11 @@
 //   flow [l/min],pressure [bar]
 //   32.50,2.41
 //
-// The header is sent at the start and again every minute, so that a reader that came later learns the order too.
+// The header is sent at the start and again every five seconds: `edge-agent init` listens for ten and learns the names.
 // A sensor that gives nonsense (a torn wire reads the end of the scale) sends an empty field: a missing value.
 
 const unsigned long PERIOD_MS = 100;
-const unsigned int READINGS_PER_HEADER = 600;
+const unsigned int READINGS_PER_HEADER = 50;
 
 const int FLOW_PIN = A0;
 const int PRESSURE_PIN = A1;
