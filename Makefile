@@ -51,7 +51,7 @@ checks: setup ## the systemd unit: valid, and exposed no more than 2.0 of 10
 	$(BIN)/python -m pytest tests/systemd
 
 unit: setup ## unit tests, exams and integration tests, with coverage
-	$(BIN)/python -m pytest tests/unit tests/exam tests/integration -n $(JOBS) --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest tests/unit tests/exam tests/integration -m "not slow" -n $(JOBS) --cov --cov-report=term:skip-covered
 
 device: setup ## fresh device environments: size, imports, golden bundle on both runtimes
 	$(BIN)/python -m pytest tests/device --timeout 900 -s
@@ -61,6 +61,7 @@ e2e: setup ## aarch64 and a booted systemd; root on Debian, some minutes
 	@for command in mmdebstrap systemd-nspawn; do command -v $$command >/dev/null || \
 		{ echo "make e2e needs: apt-get install mmdebstrap systemd-container" >&2; exit 1; }; done
 	$(BIN)/python -m pytest tests/system --timeout 1800 -s
+	$(BIN)/python -m pytest tests -m slow
 
 wheel: setup ## build the device's wheel in dist/, for systemd/install.sh
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .

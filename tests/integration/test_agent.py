@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -353,3 +354,28 @@ def test_settings_that_cannot_be_used_end_it_with_78(tmp_path: Path) -> None:
     assert result.returncode == 78
     assert "did you mean port?" in result.stderr
     assert "streams.pump.source.port: is missing" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_broker_that_is_away_for_a_minute_loses_nothing(agent: AgentProcess, broker: Broker, sensor: Sensor) -> None:
+    """What the short tests show, at the length that a restart of a real broker takes."""
+    faults = tuple(
+        PumpFault(kind=PumpFaultKind.CAVITATION, start_s=start_s, duration_s=60, severity=2.0)
+        for start_s in (WARM_ROWS, WARM_ROWS + 600)
+    )
+    pump = Pump(seed=11, faults=faults)
+    with Listener(broker) as listener:
+        sensor.send(pump.take(WARM_ROWS + 300))
+        wait_kinds(listener, "anomaly", "anomaly_cleared")
+    broker.stop()
+    sensor.send(pump.take(900))
+    time.sleep(60)
+    assert agent.status()["outbox"]["depth"] >= 2
+    broker.start()
+    with Listener(broker) as listener:
+        longest_delay_s = 300  # the link waits up to so long between two attempts
+        wait_until(lambda: {"anomaly", "anomaly_cleared"} <= set(kinds(listener)), "the alerts arrive", longest_delay_s)
+    late = next(event for event in listener.events() if event["event_type"] == "anomaly")
+    assert late["historical"]
+    assert agent.status()["outbox"]["depth"] == 0
