@@ -10,14 +10,13 @@ as long as the longest allowed gap, so that it breaks the windows on both sides 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.contract.records import Block, Floats, Times, Unknown, WindowBatch
+from edge_agent.contract.records import NS, Block, Floats, Times, Unknown, WindowBatch
 from edge_agent.contract.windows import Windower, WindowRule
 from training.data import DataError, Recording
 from training.recipe import Recipe
@@ -116,9 +115,10 @@ def normal_only(rows: Rows, recipe: Recipe) -> Rows:
     """Leave out rows known to be faulty, and as many after them as make the hole break a window."""
     if rows.labels is None or not rows.labels.any():
         return rows
-    widen = math.ceil(recipe.windows.gap_s * recipe.windows.rate_hz)
-    faulty = np.convolve(rows.labels, np.ones(widen + 1))[: len(rows)] > 0
-    keep = ~faulty
+    row = np.arange(len(rows))
+    last_faulty = np.maximum.accumulate(np.where(rows.labels, row, -1))
+    since_ns = np.abs(rows.t_ns - rows.t_ns[last_faulty])
+    keep = (last_faulty < 0) | (since_ns > round(recipe.windows.gap_s * NS))
     return Rows(values=rows.values[keep], t_ns=rows.t_ns[keep], labels=rows.labels[keep])
 
 

@@ -80,6 +80,12 @@ def test_rows_known_to_be_faulty_are_left_out_of_training_and_validation(tmp_pat
     assert gaps.max() > 10
 
 
+def test_a_training_part_that_is_faulty_throughout_is_refused_in_words(tmp_path: Path) -> None:
+    write_csv(tmp_path / "machine.csv", fault=slice(0, 340))
+    with pytest.raises(DataError, match="training gave 0 windows"):
+        fitted(tmp_path, recipe("gaussian"))
+
+
 def test_missing_values_are_held_or_break_windows_and_never_reach_the_fit(tmp_path: Path) -> None:
     data = table(600, fault=slice(500, 550))
     data.loc[50, "speed"] = np.nan
@@ -172,6 +178,16 @@ def test_several_files_are_one_recording_after_the_other(tmp_path: Path) -> None
         == 2 * fitted(tmp_path, recipe("gaussian"), "o").metrics["fit"]["rows"]["training"]
     )
     assert len(read_json(run.path / "provenance.json")["data"]) == 2
+
+
+def test_a_channel_that_rests_in_one_of_the_files_can_still_be_stuck(tmp_path: Path) -> None:
+    write_csv(tmp_path / "machine.csv")
+    resting = table(600, seed=1)
+    resting["load"] = 3.0
+    resting.to_csv(tmp_path / "resting.csv", index=False)
+    text = recipe("gaussian").replace('files = ["machine.csv"]', 'files = ["machine.csv", "resting.csv"]')
+    training_rows = fitted(tmp_path, recipe("gaussian"), "o").metrics["fit"]["rows"]["training"]
+    assert fitted(tmp_path, text).input.stuck_samples[1] == 3 * training_rows
 
 
 def test_early_stopping_watches_only_where_there_is_enough_to_watch(tmp_path: Path) -> None:

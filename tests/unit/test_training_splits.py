@@ -1,5 +1,7 @@
 """Splits and windows: nothing of one part is ever seen in another."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,14 @@ def test_a_single_faulty_row_leaves_a_hole_that_breaks_windows_wherever_they_are
         Rows(values=np.zeros((50, 1), np.float32), t_ns=np.arange(50) * NS, labels=np.arange(50) == 20), recipe("")
     )
     assert np.diff(rows.t_ns).max() > RULE.max_gap_s * NS
+
+
+def test_the_hole_breaks_windows_also_where_readings_come_faster_than_the_recipe_says() -> None:
+    patient = replace(recipe(""), windows=replace(recipe("").windows, max_gap_s=100.0))
+    t_ns = (np.arange(500) * 0.91 * NS).astype(np.int64)
+    rows = Rows(values=np.zeros((500, 1), np.float32), t_ns=t_ns, labels=np.arange(500) == 200)
+    hole = np.diff(normal_only(rows, patient).t_ns).max()
+    assert hole > 100 * NS
 
 
 def test_windows_of_one_run_follow_each_other_and_gaps_begin_a_new_run() -> None:
