@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from converters.replay import blocks, recordings
 from edge_agent.contract.bundle import Bundle
+from edge_agent.contract.calibration import HOURS_PER_DAY
 from edge_agent.contract.records import NS, Decision, EventKind, Floats, Life, Times
 from edge_agent.pipeline import Pipeline, bundle_pipeline
 from edge_agent.scoring.interpreter import TFLiteScorer
 
-HOURS_PER_DAY = 24.0
 NS_PER_HOUR = 3600 * NS
 
 

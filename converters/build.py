@@ -31,7 +31,7 @@ from converters.refusal import Refused
 from converters.replay import Stretch, faulty_stretches
 from converters.runtimes import find_tflite_python, scorer
 from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.calibration import Calibration, Grade
+from edge_agent.contract.calibration import HOURS_PER_DAY, Calibration, Grade
 from edge_agent.contract.manifest import Manifest
 from edge_agent.contract.prefilter import Mode, Prefilter
 from edge_agent.contract.records import Floats
@@ -39,8 +39,6 @@ from training.artifacts import Run
 
 LATER_WINDOWS = 512
 """Windows at the end of the validation data that gating's saving is measured on."""
-
-HOURS_PER_DAY = 24.0
 
 Progress = Callable[[str], None]
 

@@ -2,7 +2,7 @@
 
 Before a device runs a graph it replays them. Float graphs must agree within 1e-5 everywhere. int8 graphs round
 differently in every runtime and kernel, so their tolerance is what the converter saw between them, with a margin; a
-runtime that was not measured has none, and there an int8 graph is not run.
+runtime that was not measured has none and is held to the widest of the others.
 """
 
 from __future__ import annotations

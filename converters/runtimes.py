@@ -2,7 +2,8 @@
 
 `ai-edge-litert` runs in this process. `tflite-runtime` needs Python 3.11 and numpy 1, so it runs in another
 environment, by its own interpreter (`runtime_child.py`). Where that is absent its figures are absent too, and said to
-be: an int8 graph then carries no golden tolerance for it, and a device with that runtime falls back to a float graph.
+be: an int8 graph then carries no golden tolerance for it, and a device with that runtime holds the graph to the widest
+of those it carries, or falls back to a float graph.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from edge_agent.contract.manifest import GraphFace, GraphFormat, StateTensor
 from edge_agent.contract.records import Floats
 from edge_agent.contract.strict_json import plain
 from edge_agent.scoring.interpreter import TFLiteScorer
+from edge_agent.scoring.selection import golden_scores
 
 TFLITE_PYTHON = "ANOMALITE_TFLITE_PYTHON"
 """Environment variable with the interpreter of an environment that has tflite-runtime."""
@@ -84,14 +86,7 @@ def face_of(graph_format: str, facts: GraphFacts, channels: int) -> GraphFace:
 
 def score_cases(scorer: TFLiteScorer, inputs: Floats) -> Floats:
     """Scores of windows [k, T, C] as float32 [k], or along sequences [k, L, C], each from a fresh state, as [k, L]."""
-    if not scorer.streaming:
-        return np.array([scorer.score(window).value for window in inputs], np.float32)
-    rows = []
-    for sequence in inputs:
-        scorer.reset()
-        rows.append([scorer.score(row[np.newaxis]).value for row in sequence])
-    scorer.reset()
-    return np.array(rows, np.float32)
+    return golden_scores(scorer, {"sequence" if scorer.streaming else "windows": inputs})
 
 
 def measure_here(model: bytes, face: GraphFace, inputs: Floats) -> Measured:

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from converters.backtest import Backtest
 from converters.build import Build
 from converters.judging import Graph
-from edge_agent.contract.calibration import Calibration, Grade
-
-HOURS_PER_DAY = 24.0
+from edge_agent.contract.calibration import HOURS_PER_DAY, Calibration, Grade
 
 
 def summary(made: Build) -> str:

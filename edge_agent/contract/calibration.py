@@ -28,6 +28,7 @@ from edge_agent.contract.normal_scores import TAIL_PEAKS, TAIL_SHARE, NormalScor
 from edge_agent.contract.records import Doubles, Times
 
 HOURS_PER_DAY = 24.0
+"""Days are what rates are asked in, hours what recordings are spoken of in."""
 
 COUNTED_EVENTS = 3.0
 """Events expected in the normal data (lambda D) from which counting is believed: 0.3 to 2 times those asked come."""

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
 from training.detectors.base import Curves, Detector, NormalData
 from training.detectors.trailing import (
     LEAST_SHRINKAGE,
     check_lengths,
-    per_channel,
+    quadratic_score_graph,
     shrunk_covariance,
     trailing_means,
-    trailing_means_graph,
 )
-from training.graph import HEAD, Outputs, ScoreGraph, score_and_contributions
+from training.graph import ScoreGraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +64,5 @@ class GaussianDetector(Detector[GaussianSettings]):
         return {}
 
     def score_graph(self) -> ScoreGraph:
-        """T-squared; a channel's contribution is its part of (f - m)' S^-1 (f - m), where that is above 0."""
-
-        def function(window: tf.Tensor) -> Outputs:
-            z = self.front.graph(window)
-            with tf.name_scope(HEAD):
-                offset = trailing_means_graph(z, self.settings.mean_rows) - tf.constant(self.mean, tf.float32)
-                white = tf.matmul(offset, tf.constant(self.whiten, tf.float32))
-                pull = offset * tf.matmul(white, tf.constant(self.whiten.T, tf.float32))
-                beyond = tf.reduce_mean(self.front.range_term(z), axis=1)
-                share = per_channel(tf.maximum(pull, 0.0), self.channels) + beyond
-                return score_and_contributions(tf.concat([white * white, beyond], axis=1), share)
-
-        return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})
+        """T-squared."""
+        return quadratic_score_graph(self.front, self.rows, self.settings.mean_rows, self.mean, self.whiten)

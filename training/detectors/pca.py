@@ -5,18 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.trailing import (
-    check_lengths,
-    per_channel,
-    shrunk_covariance,
-    trailing_means,
-    trailing_means_graph,
-)
-from training.graph import HEAD, Outputs, ScoreGraph, score_and_contributions
+from training.detectors.trailing import check_lengths, quadratic_score_graph, shrunk_covariance, trailing_means
+from training.graph import ScoreGraph
 
 LIMIT_QUANTILE = 0.99
 """Of the training windows: T-squared and Q are each measured in units of this quantile, so that they can be added."""
@@ -83,16 +76,5 @@ class PcaDetector(Detector[PcaSettings]):
         return {}
 
     def score_graph(self) -> ScoreGraph:
-        """The combined index; a channel's contribution is its part of the quadratic form, where that is above 0."""
-
-        def function(window: tf.Tensor) -> Outputs:
-            z = self.front.graph(window)
-            with tf.name_scope(HEAD):
-                offset = trailing_means_graph(z, self.settings.mean_rows) - tf.constant(self.mean, tf.float32)
-                projected = tf.matmul(offset, tf.constant(self.basis, tf.float32))
-                pull = offset * tf.matmul(projected, tf.constant(self.basis.T, tf.float32))
-                beyond = tf.reduce_mean(self.front.range_term(z), axis=1)
-                share = per_channel(tf.maximum(pull, 0.0), self.channels) + beyond
-                return score_and_contributions(tf.concat([projected * projected, beyond], axis=1), share)
-
-        return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})
+        """The combined index."""
+        return quadratic_score_graph(self.front, self.rows, self.settings.mean_rows, self.mean, self.basis)

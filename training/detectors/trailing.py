@@ -1,4 +1,4 @@
-"""Trailing means of the window: the features of the distance detectors, in numpy for the fit and in the graph.
+"""Trailing means of the window: the features of the distance detectors, in numpy and in the graph, and their score.
 
 Averaging over the last rows lowers the noise of a reading but not a lasting shift, which is what most faults are.
 """
@@ -10,6 +10,7 @@ import tensorflow as tf
 from sklearn.covariance import ledoit_wolf
 
 from edge_agent.contract.records import Doubles, Floats
+from training.graph import HEAD, Front, Outputs, ScoreGraph, score_and_contributions
 
 LEAST_SHRINKAGE = 0.01
 """Overlapping windows are far fewer independent samples than the shrinkage formula believes, so it gives too little."""
@@ -42,6 +43,35 @@ def trailing_means_graph(z: tf.Tensor, lengths: tuple[int, ...]) -> tf.Tensor:
     """The same of z [1, T, C] in the graph: [1, len(lengths) * C]."""
     rows = z.shape[1]
     return tf.concat([tf.reduce_mean(z[:, rows - length :], axis=1) for length in lengths], axis=1)
+
+
+def quadratic_score_graph(
+    front: Front, rows: int, lengths: tuple[int, ...], mean: Doubles, root: Doubles
+) -> ScoreGraph:
+    """Graph of ||(f - mean) root||^2 + range term, where f [D] are the trailing means of the window.
+
+    A channel's contribution is its part of the quadratic form, where that is above 0.
+
+    Args:
+        front: normalises the window.
+        rows: T.
+        lengths: of the trailing means, in rows.
+        mean: float64 [D].
+        root: float64 [D, D].
+    """
+    channels = len(front.centre)
+
+    def function(window: tf.Tensor) -> Outputs:
+        z = front.graph(window)
+        with tf.name_scope(HEAD):
+            offset = trailing_means_graph(z, lengths) - tf.constant(mean, tf.float32)
+            projected = tf.matmul(offset, tf.constant(root, tf.float32))
+            pull = offset * tf.matmul(projected, tf.constant(root.T, tf.float32))
+            beyond = tf.reduce_mean(front.range_term(z), axis=1)
+            share = per_channel(tf.maximum(pull, 0.0), channels) + beyond
+            return score_and_contributions(tf.concat([projected * projected, beyond], axis=1), share)
+
+    return ScoreGraph(function=function, inputs={"window": (1, rows, channels)})
 
 
 def per_channel(values: tf.Tensor, channels: int) -> tf.Tensor:
