@@ -32,10 +32,11 @@ setup: .venv/.project ## make .venv with everything that training and the tests 
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: setup ## train, bundle, watch a serial port, raise an alert; DATA=FILE.csv for a labelled SKAB recording
+demo: setup ## train, bundle, watch a serial port, raise an alert; DATA=FILE.csv for a recording of yours
 	$(BIN)/python -m training.experiments.demo $(if $(DATA),--data "$(DATA)")
 
-test: lint types checks unit device ## every check that a change must pass
+# device before unit: it makes the environment of tflite-runtime that the exam of the converters measures in.
+test: lint types checks device unit ## every check that a change must pass
 
 lint: setup ## style of Python and shell
 	$(BIN)/ruff check .
@@ -66,8 +67,8 @@ e2e: setup ## aarch64 and a booted systemd; root on Debian, some minutes
 wheel: setup ## build the device's wheel in dist/, for systemd/install.sh
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
-bench: setup ## measure time and memory on this machine
-	$(BIN)/python -m benchmarks
+bench: setup ## measure time and memory on this machine; table, and out/bench/figures.json
+	$(BIN)/python -m benchmarks --json out/bench/figures.json
 
 lock: ## compile requirements/*.in to hashed files; UPGRADE=--upgrade for newer versions
 	test -x .venv-lock/bin/uv || $(PYTHON) -m venv .venv-lock
@@ -77,5 +78,5 @@ lock: ## compile requirements/*.in to hashed files; UPGRADE=--upgrade for newer 
 			--no-emit-index-url --custom-compile-command "make lock" $$set.in --output-file $$set.txt; done
 
 clean: ## remove what these targets made, environments included
-	rm -rf .venv .venv-* build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* build dist out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

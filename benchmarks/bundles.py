@@ -16,6 +16,8 @@ OUT = Path("out/bench")
 """Where they are kept between runs; `make clean` removes it."""
 
 FAST_HZ = 10_000.0
+"""Readings a second of the fast sensor, an accelerometer: the highest rate that the design promises."""
+
 FAST_WINDOW, FAST_STRIDE = 128, 100
 """Window and stride of the fast sensor: 12.8 ms of vibration, looked at every 10 ms."""
 

@@ -26,7 +26,10 @@ from edge_agent.scoring.runtime import find_runtime
 from edge_agent.sources.pump import Pump
 
 DETECTORS = ("gaussian", "pca", "conv_autoencoder", "lstm_forecaster", "lstm_autoencoder")
+"""The ready recipes, from the cheapest graph to the dearest."""
+
 BLOCK = 64
+"""Readings a block, in which the limits of the design are stated."""
 
 
 def pipeline_of(bundle: Bundle, spec: GraphSpec, mode: Mode) -> Pipeline:

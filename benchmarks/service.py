@@ -31,9 +31,16 @@ from edge_agent.contract.wire import ClockState, EventPayload, Severity, utc_tex
 from edge_agent.sources.binary import encode_frame
 
 STARTS = 5
+"""Starts whose median is told: one takes some seconds."""
+
 COMMITS = 400
+"""Alerts committed, enough for a 99th percentile."""
+
 FRAME_ROWS = 500
+"""Readings of one binary frame: 20 frames a second at 10 kHz."""
+
 FAST_SECONDS = 10
+"""Seconds of 10 kHz readings that are fed: the share of a core is steady after a few."""
 
 
 def import_figure() -> Figure:

@@ -31,7 +31,7 @@ TFLITE_PYTHON = "ANOMALITE_TFLITE_PYTHON"
 """Environment variable with the interpreter of an environment that has tflite-runtime."""
 
 DEFAULT_TFLITE_PYTHON = ROOT / ".venv-tflite" / "bin" / "python"
-"""Where `make` puts that environment."""
+"""Where `make device` puts that environment."""
 
 CHILD_TIMEOUT_S = 600.0
 """Longest that scoring in the other environment may take; some thousand cases take seconds."""
@@ -124,7 +124,7 @@ def measure_tflite(python: Path | None, model: bytes, face: GraphFace, inputs: F
 
 
 def find_tflite_python(given: Path | None) -> Path | None:
-    """The interpreter with tflite-runtime: as given, else by the environment variable, else where `make` puts it.
+    """The interpreter with tflite-runtime: as given, else by the environment variable, else of `make device`.
 
     Raises:
         Refused: one was named but is not there.
@@ -133,7 +133,7 @@ def find_tflite_python(given: Path | None) -> Path | None:
     if named is not None and not named.exists():
         raise Refused(
             f"the interpreter {named} with tflite-runtime is not there: "
-            "`make` builds .venv-tflite, or leave the option out"
+            "`make device` builds .venv-tflite, or leave the option out"
         )
     return named or (DEFAULT_TFLITE_PYTHON if DEFAULT_TFLITE_PYTHON.exists() else None)
 

@@ -23,10 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_agent.contract.bundle import MAX_BUNDLE_BYTES
 from edge_agent.errors import BundleError
-
-MAX_BUNDLE_BYTES = 64 << 20
-"""Largest bundle that is installed, the same limit at which reading one stops."""
 
 _CHUNK_BYTES = 1 << 20
 """Bytes copied at a time: bounds the memory of an install."""

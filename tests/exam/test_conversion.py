@@ -199,7 +199,7 @@ def test_a_graph_that_differs_is_refused_with_figures_and_an_alternative(
         build(windowed.run, Options(provisional=True), lambda _: None)
 
 
-@pytest.mark.skipif(not DEFAULT_TFLITE_PYTHON.exists(), reason="needs .venv-tflite, which make builds")
+@pytest.mark.skipif(not DEFAULT_TFLITE_PYTHON.exists(), reason="needs .venv-tflite, which `make device` builds")
 def test_the_other_runtime_is_measured_where_it_is(windowed: Build) -> None:
     assert windowed.manifest is not None
     assert all(set(graph.parity) == {"litert", "tflite"} for graph in windowed.manifest.graphs)
