@@ -371,8 +371,9 @@ class Reporter:
             return transition.detail
         prefilter = self.pipeline.prefilter if self.pipeline else None
         said = prefilter.describe(window) if prefilter else "unlike what is normal"
-        level = "" if transition.level is None else f" (level {transition.level:.2f}, threshold 0.50)"
-        return f"{said}{level}"
+        if transition.gross and transition.life is Life.OPEN:
+            return f"{said} (gross: far outside all that is normal, not waited for)"
+        return said if transition.level is None else f"{said} (level {transition.level:.2f}, threshold 0.50)"
 
     def _window_ref(self, transition: Transition, decision: Decision) -> WindowRef | None:
         if self.pipeline is None or transition.fault is not None:
