@@ -70,8 +70,10 @@ def normal_scores(normal: Normal, scorer: TFLiteScorer) -> Doubles:
 def upper_limit(run: Run, prefilter: Prefilter, normal: Normal, alarms_per_day: float) -> float:
     """The d2 above which a window is `gross`: an alarm at once.
 
-    The Bayesian predictive of the training windows gives the d2 that independent windows pass `GROSS_SHARE` of the
-    asked alarms a day; overlapping windows count once. Normal data that were seen never come near it.
+    The Bayesian predictive of the training windows gives the d2 that independent windows with Gaussian features pass
+    `GROSS_SHARE` of the asked alarms a day; overlapping windows count once. Features of short windows have longer tails
+    (white noise in windows of 8 rows passes it 6 times as often), and real data longer ones yet: hence the margin above
+    all normal data that were seen.
     """
     p = GROSS_SHARE * alarms_per_day * run.input.window_s / S_PER_DAY
     return max(prefilter.gaussian.predictive().limit(min(p, 0.5)), GROSS_MARGIN * float(normal.d2.max()))

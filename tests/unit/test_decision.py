@@ -86,6 +86,13 @@ def test_windows_above_the_threshold_too_far_apart_do_not_open(stream: Stream) -
     assert stream.score(*[11, 0, 0] * 20).anomaly is False
 
 
+def test_windows_from_before_a_step_back_in_time_do_not_vote(stream: Stream) -> None:
+    stream.score(11, 11)
+    stream.t_ns -= 3600 * NS
+    assert stream.score(11).anomaly is False
+    assert stream.score(11, 11).anomaly is True
+
+
 def test_gross_opens_at_once_and_says_so(stream: Stream) -> None:
     assert stream.score(3.0, gross=True, d2=1e6, stage=Stage.PREFILTER).anomaly is True
     (step,) = stream.transitions

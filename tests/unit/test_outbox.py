@@ -423,6 +423,41 @@ def test_without_a_folder_to_write_alerts_wait_in_memory_and_move_to_disk_when_i
     again.close()
 
 
+def break_disk(box: Outbox) -> None:
+    """Let every further transaction of the open database fail, as an SD card that has gone read-only does."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+
+    def transaction() -> None:
+        raise error
+
+    box._disk.store.transaction = transaction
+
+
+def test_open_events_saved_in_memory_are_newer_than_those_on_disk(boxes: Boxes) -> None:
+    box = boxes.open()
+    box.put(alert("opened"), open_events=[{"id": "a"}])
+    break_disk(box)
+    box.put(alert("closed"), open_events=[])
+    assert (box.stats().mode, box.open_events("pump")) == ("ram", [])
+
+    boxes.clock.sleep(HEAL_S + 1)
+    assert box.stats().mode == "disk"
+    assert boxes.open().open_events("pump") == []
+
+
+def test_what_is_given_up_while_the_disk_fails_does_not_come_back_when_it_heals(boxes: Boxes) -> None:
+    box = boxes.open()
+    poison = box.put(alert("poison"))
+    break_disk(box)
+    box.give_up(poison.key, "too large")
+    assert [reported([json.loads(record.body)]) for record in box.pending(9)] == [{poison.seq}]
+
+    boxes.clock.sleep(HEAL_S + 1)
+    assert [reported([json.loads(record.body)]) for record in box.pending(9)] == [{poison.seq}]
+    assert (box.stats().mode, box.stats().depth) == ("disk", 1)
+
+
 def test_memory_is_bounded_too(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     box = Outbox(tmp_path / "state" / "outbox.db", OutboxSettings(max_mib=1), VirtualClock(), device=DEVICE)
