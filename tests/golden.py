@@ -52,7 +52,9 @@ def build_bundle(detector: str, folder: Path, tflite_python: Path | None = None)
     other = ["--tflite-python", tflite_python] if tflite_python else []
     said = _step("converters", "build", run, "--out", bundle, "--formats", formats, "--provisional", *other)
     held = {str(graph.format) for graph in Bundle.read(bundle).manifest.graphs}
-    assert held == set(DETECTORS.get(detector, ("float32",))), said  # a format that fails parity is left out, with the figures
+    assert held == set(DETECTORS.get(detector, ("float32",))), (
+        said
+    )  # a format that fails parity is left out, with the figures
     return bundle
 
 
