@@ -53,7 +53,7 @@ REOPEN_S = 30.0
 READY_S = 10.0
 """Longest wait for the models before READY, seconds; a model that takes longer is said to be `starting`."""
 STOP_S = 5.0
-"""Seconds a stream may take to stop, and the link to send what is left: systemd kills after 90."""
+"""Seconds a stream may take to stop, and the link to send what is left: systemd kills after 30 (`TimeoutStopSec`)."""
 UNCLEAN_MARK = "running"
 """File that is there while the agent runs; found at start, the run before did not end in good order."""
 

@@ -3,7 +3,7 @@
 `Learning` watches a stream without a bundle: it collects readings (state `calibrating`), fits the window Gaussian, and
 from then on decides with it. What it learned is a `SiteModel`, one file, so that a restart goes on watching.
 `recalibrate` makes the same kind of file for a stream with a bundle: it is bound to the digest of the graph and never
-touches the signed bundle.
+touches the bundle.
 
 What was learned on site is `provisional` unless there was enough normal data to count alarms on
 (contract/calibration.py).

@@ -71,7 +71,7 @@ class DecisionSettings:
     hysteresis: float | None = None
     """Share of the way from median to threshold up to which a window is quiet, above 0 and at most 1."""
     hold_off_s: float | None = None
-    """Seconds of quiet that close an event, 0 to a day."""
+    """Seconds of quiet that close an event, 0 to a day. Shorter than the bundle's makes more events than it counted."""
     update_s: float | None = None
     """Seconds between two updates of an event, 0 to a day."""
 

@@ -153,11 +153,13 @@ def _rate(blocks: list[Block], place: str, wanted: float, who: str) -> Iterator[
 
 
 def check_broker(settings: Settings) -> Iterator[Problem]:
-    """Does the broker take us?"""
+    """Can the link's files be used, and does the broker take us?"""
+    from edge_agent.alerts.credentials import check_files
     from edge_agent.alerts.probe import probe
 
-    problem = probe(settings.mqtt, settings.device)
-    if problem:
+    problems = check_files(settings.mqtt)
+    yield from problems
+    if not problems and (problem := probe(settings.mqtt, settings.device)):
         yield Problem(place="mqtt", message=problem)
 
 

@@ -12,10 +12,15 @@ from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 
 EXIT_FAILED = 1
+"""Done, and something is wrong."""
 EXIT_MISUSED = 2
+"""The command line was not understood, as argparse has it."""
 EXIT_UNAVAILABLE = 69
+"""Port, broker or agent are not there: EX_UNAVAILABLE of sysexits.h."""
 EXIT_CONFIG = 78
+"""The settings cannot be used: EX_CONFIG of sysexits.h, on which the service is not restarted."""
 EXIT_INTERRUPTED = 130
+"""Ended by Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 LONGEST_S = 366 * 86_400.0
