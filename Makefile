@@ -24,6 +24,7 @@ setup: .venv/.project ## make .venv with everything that training and the tests 
 
 .venv/.requirements: requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later with venv found: install python3 and python3-venv, or set PYTHON=" >&2; exit 1; }
+	@echo "installing what training and the tests need into .venv: some 2.5 GB, some minutes, once" >&2
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	touch $@
@@ -33,7 +34,7 @@ setup: .venv/.project ## make .venv with everything that training and the tests 
 	touch $@
 
 demo: setup ## train, bundle, watch a serial port, raise an alert; DATA=FILE.csv for a recording of yours
-	$(BIN)/python -m training.experiments.demo $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python -m training.experiments.demo $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 # device before unit: it makes the environment of tflite-runtime that the exam of the converters measures in.
 test: lint types checks device unit ## every check that a change must pass

@@ -110,7 +110,7 @@ def _child(
     left, at = list(steps), ""
     with (out / "convert.log").open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "converters.tf_child", str(out / "job.json")],
+            [sys.executable, "-m", "converters.tf_child", str((out / "job.json").resolve())],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=log,

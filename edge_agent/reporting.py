@@ -349,7 +349,7 @@ class Reporter:
         """Return the words of an alert and the channels with the largest shares; an alert never waits for its words."""
         try:
             top = None if window is None else self._top(window, contributions)
-            return self._words(transition, window), top
+            return self._words(transition, window, top), top
         except (ValueError, ArithmeticError, IndexError) as error:
             _log.warning("stream %s: alert %s cannot be explained: %s", self._stream, transition.id, error)
             return transition.detail, None
@@ -364,13 +364,15 @@ class Reporter:
         order = np.argsort(-shares)[:TOP_CHANNELS]
         return tuple((self._channels[i].name, round(float(shares[i]), 4)) for i in order.tolist())
 
-    def _words(self, transition: Transition, window: Floats | None) -> str:
+    def _words(self, transition: Transition, window: Floats | None, top: tuple[tuple[str, float], ...] | None) -> str:
         if transition.life is Life.CLOSE:
             return f"{_CLOSED.get(transition.reason, 'over')}: {transition.detail}".removesuffix(": ")
         if window is None:
             return transition.detail
         prefilter = self.pipeline.prefilter if self.pipeline else None
-        said = prefilter.describe(window) if prefilter else "unlike what is normal"
+        names = [channel.name for channel in self._channels]
+        strangest = names.index(top[0][0]) if top else None
+        said = prefilter.describe(window, strangest) if prefilter else "unlike what is normal"
         if transition.gross and transition.life is Life.OPEN:
             return f"{said} (gross: far outside all that is normal, not waited for)"
         return said if transition.level is None else f"{said} (level {transition.level:.2f}, threshold 0.50)"

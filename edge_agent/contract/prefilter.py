@@ -146,12 +146,13 @@ class Prefilter:
         total = shares.sum()
         return shares / total if total > 0.0 else np.full(len(shares), 1.0 / len(shares))
 
-    def describe(self, window: Floats) -> str:
-        """Return in words which channel of one window [T, C] is farthest from usual, and how.
+    def describe(self, window: Floats, channel: int | None = None) -> str:
+        """Return in words how one channel of a window [T, C] differs from usual; None: the one that differs most.
 
         An example is "Pressure 7.2 spreads above its usual mean".
         """
-        channel = int(np.argmax(self.shares(window)))
+        if channel is None:
+            channel = int(np.argmax(self.shares(window)))
         feature = int(np.argmax(np.abs(self._whitened(window).reshape(len(FEATURES), -1)[:, channel])))
         features = window_features(window[np.newaxis], self.centre, self.spread).reshape(len(FEATURES), -1)
         usual = self.gaussian.mean.reshape(len(FEATURES), -1)[feature, channel]

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from training.detectors.base import Curves, Detector, NormalData
+from training.detectors.denoising import with_faults
 from training.detectors.network import train_network
 from training.detectors.residual import Residual, check_mean_rows
 from training.graph import FrozenNetwork, Outputs, ScoreGraph, unit
@@ -82,12 +83,15 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
         )
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
-        """Train to rebuild normal windows."""
+        """Train to rebuild normal windows, and the normal ones behind faulty ones."""
         z = self.front.normalise(data.windows)
         self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
         self.network = self.build()
         scaled = keras.Sequential([self.network, self.residual.reach.scaling()])
-        return train_network(scaled, self.front.seen(z), z, self.training, guard=self.rows - 1, progress=progress)
+        given, wanted = with_faults(z, self.front.body_range, self.training.seed)
+        return train_network(
+            scaled, self.front.seen(given), wanted, self.training, guard=self.rows - 1, progress=progress
+        )
 
     def score_graph(self) -> ScoreGraph:
         """Reconstruction error of the window."""

@@ -21,6 +21,8 @@ class Broker:
 
     name: str
     port: int
+    protocol: str
+    """What `mqtt.protocol` is set to: the embedded one speaks 3.1.1 alone."""
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def running_broker(folder: Path) -> Iterator[Broker]:
     mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if mosquitto:
         with _mosquitto(mosquitto, folder, port):
-            yield Broker(name="mosquitto", port=port)
+            yield Broker(name="mosquitto", port=port, protocol="auto")
         return
     try:
         from iotcore import Broker as Embedded
@@ -44,7 +46,7 @@ def running_broker(folder: Path) -> Iterator[Broker]:
         ) from error
     with Embedded(port=port, listen="127.0.0.1"):
         _wait(port, None)
-        yield Broker(name="the embedded broker (iotcore)", port=port)
+        yield Broker(name="the embedded broker (iotcore)", port=port, protocol="3.1.1")
 
 
 @contextmanager
