@@ -25,7 +25,7 @@ setup: .venv/.project ## make .venv with everything that training and the tests 
 .venv/.requirements: requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later with venv found: install python3 and python3-venv, or set PYTHON=" >&2; exit 1; }
 	@echo "installing what training and the tests need into .venv: some 2.5 GB, some minutes, once" >&2
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	touch $@
 
