@@ -28,7 +28,7 @@ LARGEST_SEVERITY = 1.5
 
 
 def with_faults(z: Floats, body_range: float, seed: int) -> tuple[Floats, Floats]:
-    """Put faulty copies before the windows.
+    """Add faulty copies to the windows.
 
     Args:
         z: float32 [n, T, C] normalised training windows.
@@ -36,7 +36,7 @@ def with_faults(z: Floats, body_range: float, seed: int) -> tuple[Floats, Floats
         seed: decides kinds, channels, places and severities (evenly on a logarithmic scale, from one spread).
 
     Returns:
-        What the network sees and what it must answer, both float32 [m, T, C], normal windows last.
+        What the network sees, and the normal windows that it must answer, both float32 [m, T, C].
     """
     rng = np.random.default_rng(seed)
     one_spread = np.ones(z.shape[2])
