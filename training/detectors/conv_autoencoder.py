@@ -9,8 +9,7 @@ import keras
 import tensorflow as tf
 
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.denoising import with_faults
-from training.detectors.network import Examples, kept_apart, train_network
+from training.detectors.network import train_network
 from training.detectors.residual import Residual, check_mean_rows
 from training.graph import FrozenNetwork, Outputs, ScoreGraph, unit
 
@@ -83,20 +82,12 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
         )
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
-        """Train to rebuild normal windows, and the normal ones behind faulty ones."""
+        """Train to rebuild normal windows."""
         z = self.front.normalise(data.windows)
         self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
         self.network = self.build()
         scaled = keras.Sequential([self.network, self.residual.reach.scaling()])
-        trained, watched = kept_apart(z, self.training, self.rows - 1)
-        given, wanted = with_faults(trained, self.front.body_range, self.training.seed)
-        return train_network(
-            scaled,
-            Examples(given=self.front.seen(given), wanted=wanted),
-            Examples(given=self.front.seen(watched), wanted=watched),
-            self.training,
-            progress=progress,
-        )
+        return train_network(scaled, self.front.seen(z), z, self.training, guard=self.rows - 1, progress=progress)
 
     def score_graph(self) -> ScoreGraph:
         """Reconstruction error of the window."""

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Floats
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.denoising import with_faults
-from training.detectors.network import Examples, kept_apart, train_network
+from training.detectors.network import train_network
 from training.detectors.residual import Residual, check_mean_rows
 from training.graph import HEAD, FrozenNetwork, Outputs, ScoreGraph, unit
 
@@ -73,19 +72,13 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
         )
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
-        """Train to rebuild normal windows, and the normal ones behind faulty ones, newest row first."""
+        """Train to rebuild normal windows, newest row first."""
         z = self.front.normalise(data.windows)
         self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
         looped = self.build(unroll=False)
         scaled = keras.Sequential([looped, self.residual.reach.scaling()])
-        trained, watched = kept_apart(z, self.training, self.rows - 1)
-        given, wanted = with_faults(trained, self.front.body_range, self.training.seed)
         curves = train_network(
-            scaled,
-            Examples(given=self.front.seen(given), wanted=wanted[:, ::-1]),
-            Examples(given=self.front.seen(watched), wanted=watched[:, ::-1]),
-            self.training,
-            progress=progress,
+            scaled, self.front.seen(z), z[:, ::-1], self.training, guard=self.rows - 1, progress=progress
         )
         self.weights = looped.get_weights()
         return curves

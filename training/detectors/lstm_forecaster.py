@@ -11,7 +11,7 @@ import tensorflow as tf
 from edge_agent.contract.records import Doubles, Floats
 from training.data import DataError
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.network import Examples, kept_apart, train_network
+from training.detectors.network import train_network
 from training.detectors.trailing import shrunk_covariance
 from training.graph import BODY, FRONT, HEAD, Outputs, Reach, ScoreGraph, score_and_contributions
 
@@ -134,10 +134,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
             ]
         )
         guard = self.settings.sequence_rows // self._step
-        trained, watched = (
-            Examples(given=part[:, :-1], wanted=part[:, 1:]) for part in kept_apart(pieces, self.training, guard)
-        )
-        curves = train_network(network, trained, watched, self.training, progress=progress)
+        curves = train_network(network, pieces[:, :-1], pieces[:, 1:], self.training, guard=guard, progress=progress)
         self.weights = Weights(
             **dict(zip(("kernel", "recurrent", "bias", "out", "out_bias"), network.get_weights(), strict=True))
         )

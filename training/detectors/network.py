@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import keras
 import numpy as np
 from tqdm import tqdm
@@ -35,55 +33,41 @@ class _Bar(keras.callbacks.Callback):  # type: ignore[misc]
         self.bar.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Examples:
-    """What a network is given and what it must answer."""
-
-    given: Floats
-    """float32 [n, ...]."""
-    wanted: Floats
-    """float32 [n, ...]."""
-
-
-def kept_apart(windows: Floats, settings: TrainingSettings, guard: int) -> tuple[Floats, Floats]:
-    """Split training windows in time order into those to train on and those that early stopping watches.
-
-    The last `stopping` share is watched; `guard` windows before it, which share rows with it, are left out of both.
-    Where that share is too small to tell anything, none is watched and every epoch is run.
-    """
-    watched = round(len(windows) * settings.stopping)
-    if settings.patience == 0 or watched < FEWEST_INDEPENDENT * (guard + 1):
-        return windows, windows[:0]
-    return windows[: len(windows) - watched - guard], windows[len(windows) - watched :]
-
-
 def train_network(
-    model: keras.Model, trained: Examples, watched: Examples, settings: TrainingSettings, *, progress: bool
+    model: keras.Model, inputs: Floats, targets: Floats, settings: TrainingSettings, *, guard: int, progress: bool
 ) -> Curves:
-    """Minimise the mean squared error.
+    """Minimise the mean squared error, stopping early on the last windows.
+
+    The last `stopping` share watches for overfitting; `guard` windows before it, which share rows with it, are left
+    out. Where that share is too small to tell anything, all windows are trained on and every epoch is run.
 
     Args:
         model: compiled here, with Adam.
-        trained: examples to learn from.
-        watched: examples whose loss ends the training, with the best weights; with none every epoch is run.
-        settings: epochs, batch, learning rate, patience.
+        inputs: float32 [n, ...] in time order.
+        targets: float32 [n, ...].
+        settings: epochs, batch, learning rate, patience, stopping.
+        guard: windows, usually T / stride - 1.
         progress: draw a bar.
 
     Returns:
         `loss` and, where there was early stopping, `stopping_loss`: one figure an epoch.
     """
+    watched = round(len(inputs) * settings.stopping)
+    trained = len(inputs) - watched - guard
+    if settings.patience == 0 or watched < FEWEST_INDEPENDENT * (guard + 1):
+        trained, watched = len(inputs), 0
     callbacks: list[keras.callbacks.Callback] = [_Bar(settings.epochs)] if progress else []
-    if len(watched.given):
+    if watched:
         callbacks.append(
             keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
         )
     model.compile(keras.optimizers.Adam(settings.learning_rate), "mse")
     history = model.fit(
-        trained.given,
-        trained.wanted,
+        inputs[:trained],
+        targets[:trained],
         epochs=settings.epochs,
-        batch_size=max(1, min(settings.batch, len(trained.given) // FEWEST_BATCHES)),
-        validation_data=(watched.given, watched.wanted) if len(watched.given) else None,
+        batch_size=max(1, min(settings.batch, trained // FEWEST_BATCHES)),
+        validation_data=(inputs[-watched:], targets[-watched:]) if watched else None,
         callbacks=callbacks,
         verbose=0,
     )
