@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def _child(
         )
         guard = threading.Timer(STEP_TIMEOUT_S * len(steps), child.kill)
         guard.start()
-        with child, child.stdout or subprocess.DEVNULL as replies:  # type: ignore[union-attr]
+        with child, cast(IO[bytes], child.stdout) as replies:
             for line in replies:
                 reply = json.loads(line)
                 at = reply["step"]

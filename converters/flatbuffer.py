@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from converters.refusal import Refused
 
@@ -98,31 +99,32 @@ def check(model: bytes, graph_format: str) -> GraphFacts:
     return facts
 
 
-def _name(code: object, names: Mapping[int, str]) -> str:
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)  # type: ignore[attr-defined]
-    custom = code.customCode  # type: ignore[attr-defined]
+def _name(code: Any, names: Mapping[int, str]) -> str:
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    custom = code.customCode
     return f"CUSTOM:{custom.decode('utf-8', 'replace')}" if names[number] == "CUSTOM" else names[number]
 
 
-def _signature(root: object, types: Mapping[int, str]) -> tuple[dict[str, TensorFacts], dict[str, TensorFacts]]:
-    for signature in root.signatureDefs or ():  # type: ignore[attr-defined]
+def _signature(root: Any, types: Mapping[int, str]) -> tuple[dict[str, TensorFacts], dict[str, TensorFacts]]:
+    for signature in root.signatureDefs or ():
         if signature.signatureKey.decode() == SIGNATURE:
-            tensors = root.subgraphs[signature.subgraphIndex].tensors  # type: ignore[attr-defined]
-            return tuple(
-                {  # type: ignore[return-value]
-                    item.name.decode(): TensorFacts(
-                        index=int(item.tensorIndex),
-                        shape=tuple(map(int, tensors[item.tensorIndex].shape)),
-                        type=types[tensors[item.tensorIndex].type],
-                    )
-                    for item in side
-                }
-                for side in (signature.inputs, signature.outputs)
-            )
+            tensors = root.subgraphs[signature.subgraphIndex].tensors
+            return _facts(signature.inputs, tensors, types), _facts(signature.outputs, tensors, types)
     raise Refused(f"the converted graph has no signature {SIGNATURE!r}: export it with one, as the run folder asks")
 
 
-def _problems(root: object, operators: Mapping[str, int]) -> list[str]:
+def _facts(side: Any, tensors: Any, types: Mapping[int, str]) -> dict[str, TensorFacts]:
+    return {
+        item.name.decode(): TensorFacts(
+            index=int(item.tensorIndex),
+            shape=tuple(map(int, tensors[item.tensorIndex].shape)),
+            type=types[tensors[item.tensorIndex].type],
+        )
+        for item in side
+    }
+
+
+def _problems(root: Any, operators: Mapping[str, int]) -> list[str]:
     problems = []
     hidden = sorted(HIDDEN_STATE & set(operators))
     if hidden:
@@ -137,7 +139,7 @@ def _problems(root: object, operators: Mapping[str, int]) -> list[str]:
         problems.append(
             f"{', '.join(sorted(set(custom) - set(flex)))}: custom operators, which device runtimes do not have"
         )
-    tensors = [tensor for graph in root.subgraphs for tensor in graph.tensors]  # type: ignore[attr-defined]
+    tensors = [tensor for graph in root.subgraphs for tensor in graph.tensors]
     if any(tensor.isVariable for tensor in tensors):
         problems.append(
             "a recurrent operator keeps hidden state between calls: unroll it, or carry its state as `state_*`"
