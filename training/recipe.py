@@ -6,6 +6,7 @@
     ├── windows: WindowSettings       rate, length, missing values; the device cuts windows by the same rule
     ├── split: SplitSettings          what is for training, thresholds and testing, in time order
     ├── scaling: ScalingSettings      the normalisation inside the graph
+    ├── steps: tables …               from the window to features, for detectors on features; see `training.steps`
     ├── detector: DetectorSettings    which one; its own settings stand in the same table
     ├── training: TrainingSettings    seed, epochs, early stopping (neural detectors)
     ├── prefilter: PrefilterSettings  the Gaussian in front of the detector
@@ -247,6 +248,8 @@ class Recipe:
     windows: WindowSettings
     split: SplitSettings = field(default_factory=SplitSettings)
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
+    steps: tuple[dict[str, Any], ...] = ()
+    """Steps between the normalised window and a detector on features, in order; empty: the detector's usual ones."""
     detector: dict[str, Any]
     """`type`, and what that detector's settings are."""
     training: TrainingSettings = field(default_factory=TrainingSettings)

@@ -27,8 +27,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 C, T, FIT_ROWS = 3, 16, 450
 
 SETTINGS = {
-    "gaussian": "mean_rows = [1, 8]",
-    "pca": "mean_rows = [8]",
+    "gaussian": "[[steps]]\ntype = 'trailing_means'\nrows = [1, 8]",
+    "pca": "[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "conv_autoencoder": "filters = 8\ncode = 2\nkernel = 3",
     "lstm_forecaster": "units = 6\nsequence_rows = 24",
     "lstm_autoencoder": "units = 6",

@@ -55,4 +55,9 @@ def make_detector(recipe: Recipe, front: Front) -> Detector[Any]:
         cls.check(settings, recipe.windows.rows)
     except (ManifestError, ValueError) as error:
         raise RecipeError(str(error)) from error
-    return cls(settings, recipe.training, front, 1 if cls.streaming else recipe.windows.rows)
+    if recipe.steps and not cls.uses_steps:
+        raise RecipeError(
+            f"{recipe.name}: a {recipe.detector['type']} sees the window itself, leave [[steps]] out, "
+            "or take a detector on features: " + ", ".join(name for name, of in DETECTORS.items() if of.uses_steps)
+        )
+    return cls(settings, recipe.training, front, 1 if cls.streaming else recipe.windows.rows, recipe.steps)

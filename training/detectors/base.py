@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -24,6 +25,8 @@ class NormalData:
     """float32 [n, T, C] raw training windows in time order; a streaming detector's have T = 1."""
     sequences: tuple[Floats, ...] = ()
     """Streaming detectors: unbroken runs float32 [L, C] of the same readings."""
+    faulty: Floats | None = None
+    """float32 [m, T, C] raw windows of the training part that are labelled faulty; None: no labels there."""
 
 
 class Detector(ABC, Generic[S]):
@@ -35,13 +38,27 @@ class Detector(ABC, Generic[S]):
 
     Settings: ClassVar[type[Any]]
     """Frozen dataclass of the recipe's `[detector]` table, without `type`."""
+    kind: ClassVar[str] = "neural"
+    """Family, as lists group it: density, clustering, classical, supervised, neural or ensemble."""
+    needs_labels: ClassVar[bool] = False
+    """It learns from faulty windows too."""
+    uses_steps: ClassVar[bool] = False
+    """It sees features made by the recipe's steps, not the window itself."""
     streaming: ClassVar[bool] = False
     """Takes one row at a time and carries state."""
     has_body: ClassVar[bool] = False
     """There is a network to quantize."""
 
-    def __init__(self, settings: S, training: TrainingSettings, front: Front, rows: int) -> None:
-        """Keep what the fit needs; nothing is computed yet. `rows` is T."""
+    def __init__(
+        self,
+        settings: S,
+        training: TrainingSettings,
+        front: Front,
+        rows: int,
+        tables: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Keep what the fit needs; nothing is computed yet. `rows` is T, `tables` the recipe's `[[steps]]`."""
+        del tables  # for those that use steps
         self.settings, self.training, self.front, self.rows = settings, training, front, rows
 
     @property

@@ -12,7 +12,7 @@ from edge_agent.contract.records import Doubles, Floats
 from training.data import DataError
 from training.detectors.base import Curves, Detector, NormalData
 from training.detectors.network import train_network
-from training.detectors.trailing import shrunk_covariance
+from training.covariance import shrunk_covariance
 from training.graph import BODY, FRONT, HEAD, Outputs, Reach, ScoreGraph, score_and_contributions
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
-from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.trailing import check_lengths, quadratic_score_graph, shrunk_covariance, trailing_means
-from training.graph import ScoreGraph
+from training.covariance import shrunk_covariance
+from training.detectors.base import Curves
+from training.detectors.on_features import FeatureDetector, Quadratic
 
 LIMIT_QUANTILE = 0.99
 """Of the training windows: T-squared and Q are each measured in units of this quantile, so that they can be added."""
@@ -19,25 +20,22 @@ LIMIT_QUANTILE = 0.99
 class PcaSettings:
     """`[detector]` of type `pca`."""
 
-    mean_rows: tuple[int, ...] = (10,)
-    """Lengths of the trailing means, in rows."""
     variance: float = 0.9
     """Share of the variance that the kept components hold."""
 
     def __post_init__(self) -> None:
         """Refuse what keeps nothing."""
-        check_lengths(self.mean_rows)
         if not 0 < self.variance < 1:
             raise ValueError(f"variance must be a share between 0 and 1, got {self.variance}")
 
 
-class PcaDetector(Detector[PcaSettings]):
+class PcaDetector(FeatureDetector[PcaSettings]):
     """The combined index of a principal component model.
 
         score = T2 / T2_limit + Q / Q_limit + range term
-        T2 = sum over kept components of t_i^2 / lambda_i,   Q = ||f - m||^2 - sum of t_i^2,   f = trailing means of z
+        T2 = sum over kept components of t_i^2 / lambda_i,   Q = ||x - m||^2 - sum of t_i^2
 
-    Both parts are convex in f, so past normal the score rises with a growing fault. As many components are kept as hold
+    Both parts are convex in x, so past normal the score rises with a growing fault. As many components are kept as hold
     the asked share of the variance, and at least one is left to Q.
 
     Sources: J. E. Jackson and G. S. Mudholkar, "Control procedures for residuals associated with principal component
@@ -46,25 +44,19 @@ class PcaDetector(Detector[PcaSettings]):
     """
 
     Settings = PcaSettings
-    mean: Doubles
-    """float64 [D]."""
-    basis: Doubles
-    """float64 [D, D], all components as columns, scaled so that the squares of the projections sum to the score."""
+    kind = "classical"
+    whitened = False
+    form: Quadratic
+    """Its root holds all components, scaled so that the squares of the projections sum to the score."""
 
-    @classmethod
-    def check(cls, settings: PcaSettings, rows: int) -> None:
-        """Refuse means longer than the window."""
-        check_lengths(settings.mean_rows, rows)
-
-    def fit(self, data: NormalData, *, progress: bool) -> Curves:  # noqa: ARG002 - solved at once
+    def fit_features(self, x: Doubles, faulty: Doubles | None, *, progress: bool) -> Curves:  # noqa: ARG002 - solved
         """Find the components and put T-squared and Q on one scale."""
-        features = trailing_means(self.front.normalise(data.windows), self.settings.mean_rows)
-        self.mean = features.mean(axis=0)
-        variances, components = np.linalg.eigh(shrunk_covariance(features, None))
+        mean = x.mean(axis=0)
+        variances, components = np.linalg.eigh(shrunk_covariance(x))
         variances, components = variances[::-1], components[:, ::-1]
         kept = int(np.searchsorted(np.cumsum(variances) / variances.sum(), self.settings.variance)) + 1
         kept = min(kept, len(variances) - 1) or 1
-        squares = ((features - self.mean) @ components) ** 2
+        squares = ((x - mean) @ components) ** 2
         scale = np.empty_like(variances)
         scale[:kept] = variances[:kept] * np.quantile(
             (squares[:, :kept] / variances[:kept]).sum(axis=1), LIMIT_QUANTILE
@@ -72,9 +64,13 @@ class PcaDetector(Detector[PcaSettings]):
         scale[kept:] = (
             max(np.quantile(squares[:, kept:].sum(axis=1), LIMIT_QUANTILE), variances[-1]) if kept < len(scale) else 1
         )
-        self.basis = components / np.sqrt(scale)
+        self.form = Quadratic(mean, components / np.sqrt(scale))
         return {}
 
-    def score_graph(self) -> ScoreGraph:
-        """The combined index."""
-        return quadratic_score_graph(self.front, self.rows, self.settings.mean_rows, self.mean, self.basis)
+    def parts(self, x: tf.Tensor) -> tf.Tensor:
+        """Squares of the scaled projections."""
+        return self.form.parts(x)
+
+    def pull(self, x: tf.Tensor) -> tf.Tensor:
+        """Each feature's part of the quadratic form."""
+        return self.form.pull(x)
