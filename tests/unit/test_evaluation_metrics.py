@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from training.evaluation import surface
 from training.evaluation.metrics import (
     auc_pr,
     auc_roc,
@@ -18,7 +19,6 @@ from training.evaluation.metrics import (
     detection_at,
     evaluate,
     event_rows,
-    soften,
     vus_pr,
 )
 
@@ -119,14 +119,50 @@ def test_vus_pr_is_the_literal_definition(series: list[tuple[bool, float]], max_
     assert vus_pr(labels, scores, max_buffer) == pytest.approx(literal_vus_pr(labels, scores, max_buffer), abs=1e-12)
 
 
-def test_labels_softened_by_hand() -> None:
-    labels = flags("0001000")
-    half = math.sqrt(1 - 2 / 4)
-    near = math.sqrt(1 - 1 / 4)
-    assert soften(labels, event_rows(labels), 4) == pytest.approx([0, half, near, 1, near, half, 0])
-    assert soften(labels, event_rows(labels), 1).tolist() == [0, 0, 0, 1, 0, 0, 0]
-    overlap = flags("0101")
-    assert soften(overlap, event_rows(overlap), 2) == pytest.approx([math.sqrt(0.5), 1, 1, 1])
+@UNTIMED
+@given(st.integers(1, 90), st.integers(0, 45), st.integers(0, 10**6))
+def test_vus_pr_is_the_literal_definition_on_longer_recordings(rows: int, max_buffer: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(rng.random(rows) < rng.choice([0.1, 0.5, 0.9]), 3)[:rows]
+    scores = np.round(rng.normal(size=rows) + labels, 1)
+    assume(labels.any())
+    assert vus_pr(labels, scores, max_buffer) == pytest.approx(literal_vus_pr(labels, scores, max_buffer), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"),
+    [
+        ("1", [3.0]),
+        ("11111", [1.0, 2, 3, 2, 1]),
+        ("1000000001", [0.0, 5, 0, 0, 0, 0, 0, 0, 5, 0]),
+        ("0010100100010000", [0.0, 3, 0, 9, 0, 7, 7, 0, 1, 0, 0, 0, 0, 8, 0, 0]),
+        ("0000110000", [1.0] * 10),
+    ],
+    ids=["one row", "all faulty", "faults at the ends", "faults that touch when softened", "one score for all"],
+)
+def test_vus_pr_of_hostile_recordings_is_the_literal_definition(labels: str, scores: list[float]) -> None:
+    for max_buffer in range(13):
+        expected = literal_vus_pr(flags(labels), np.array(scores), max_buffer)
+        assert vus_pr(flags(labels), np.array(scores), max_buffer) == pytest.approx(expected, abs=1e-12)
+
+
+def test_vus_pr_is_the_same_however_many_buffers_are_worked_on_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    labels, scores = rng.random(200) < 0.1, rng.normal(size=200)
+    at_once = vus_pr(labels, scores, 30)
+    monkeypatch.setattr(surface, "CELLS", 400)
+    assert vus_pr(labels, scores, 30) == pytest.approx(at_once, abs=1e-12)
+
+
+def test_vus_pr_with_buffers_worked_by_hand() -> None:
+    # One faulty row of five, its neighbour alarmed first. Buffers 0 and 1: hits 0, 1 of 1 row at 1 and 2 alarmed,
+    # precision 0 then 1/2: area 1/4. Buffer 2: both neighbours count h = sqrt(1/2), so (1 + 1 + 2 h) / 2 = 1 + h rows
+    # are to be found: recall h / (1 + h) at precision h, then 1 at (1 + h) / 2, where the fifth row counts nothing.
+    labels, scores = flags("00100"), np.array([1.0, 5, 4, 3, 2])
+    h = math.sqrt(0.5)
+    third = h / (1 + h) * (1 + h) / 2 + (1 - h / (1 + h)) * (h + (1 + h) / 2) / 2
+    assert vus_pr(labels, scores, 1) == pytest.approx(1 / 4)
+    assert vus_pr(labels, scores, 2) == pytest.approx((1 / 4 + 1 / 4 + third) / 3)
 
 
 def test_vus_pr_without_a_buffer_worked_by_hand() -> None:

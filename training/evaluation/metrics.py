@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edge_agent.contract.peaks import event_levels, nth_largest, run_starts, unbroken_ns, usual_step_ns
 from edge_agent.contract.records import NS, Doubles, Times
+from training.evaluation.surface import Surface
 
 Flags = NDArray[np.bool_]
 
@@ -241,22 +242,8 @@ def vus_pr(labels: Flags, scores: Doubles, max_buffer: int) -> float | None:
         raise ValueError(f"max_buffer must be 0 rows or more, got {max_buffer}")
     if not labels.any():
         return None
-    ranking = _by_score(scores)
-    faults = event_rows(labels)
-    areas = [_range_auc_pr(labels, scores, ranking, soften(labels, faults, buffer)) for buffer in range(max_buffer + 1)]
-    return float(np.mean(areas))
-
-
-def soften(labels: Flags, faults: NDArray[np.int64], buffer: int) -> Doubles:
-    """Return labels float64 [k] that fade out over `buffer // 2` rows on either side of each fault (see `vus_pr`)."""
-    soft = labels.astype(np.float64)
-    away = np.arange(1, buffer // 2 + 1)
-    if len(away):
-        weights = np.sqrt(1 - away / buffer)
-        for rows in (faults[:, :1] - away, faults[:, 1:] - 1 + away):
-            inside = (rows >= 0) & (rows < len(labels))
-            np.add.at(soft, rows[inside], np.broadcast_to(weights, rows.shape)[inside])
-    return np.minimum(soft, 1.0)
+    surface = Surface(scores, _by_score(scores), event_rows(labels), max_buffer)
+    return float(np.mean(surface.areas(np.arange(max_buffer + 1))))
 
 
 def event_rows(labels: Flags) -> NDArray[np.int64]:
@@ -367,21 +354,6 @@ def choose_threshold(
         far_percent=100 * float(false[best]),
         mar_percent=100 * float(missed[best]),
     )
-
-
-def _range_auc_pr(
-    labels: Flags, scores: Doubles, ranking: tuple[NDArray[np.int64], NDArray[np.int64]], soft: Doubles
-) -> float:
-    """Area for one buffer; a fault is found at every threshold up to its highest score."""
-    order, ends = ranking
-    bounds = event_rows(soft > 0)
-    highest = np.sort(np.maximum.reduceat(np.append(scores, -np.inf), bounds.ravel())[::2])
-    found = len(highest) - np.searchsorted(highest, scores[order][ends])
-    hits = np.cumsum(soft[order])[ends]
-    positives = (np.count_nonzero(labels) + soft.sum()) / 2
-    recall = np.minimum(hits / positives, 1) * found / len(highest)
-    precision = np.concatenate([[1.0], hits / (ends + 1)])
-    return float(np.sum(np.diff(recall, prepend=0) * (precision[1:] + precision[:-1]) / 2))
 
 
 def _by_score(scores: Doubles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
