@@ -1,0 +1,53 @@
+"""The kinds of data sets by the name the command line gives them.
+
+A new one is a file here and a line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.data import DataError
+from training.experiments.bench.cases import DataSet, Kind
+from training.experiments.bench.kinds.skab import Skab
+
+KINDS: dict[str, Kind] = {"skab": Skab()}
+
+
+def read_data(given: Sequence[str]) -> list[DataSet]:
+    """Read every KIND:PATH; a data set is named by its kind, and by its folder too where a kind comes twice.
+
+    Raises:
+        DataError: a kind is not known, a path is not there or not laid out as its kind expects, or is given twice.
+    """
+    pairs = [_pair(text) for text in given]
+    names = [kind if [other for other, _ in pairs].count(kind) == 1 else f"{kind}:{path.name}" for kind, path in pairs]
+    if len(set(names)) < len(names):
+        raise DataError(f"data sets of one kind need folders of different names, got {', '.join(given)}")
+    return [
+        DataSet(name=name, kind=kind, cases=KINDS[kind].cases(path))
+        for name, (kind, path) in zip(names, pairs, strict=True)
+    ]
+
+
+def _pair(text: str) -> tuple[str, Path]:
+    kind, colon, folder = text.partition(":")
+    if not colon or not folder:
+        raise DataError(f"--data expects KIND:PATH, for instance skab:SKAB/data/valve1, got {text!r}")
+    if kind not in KINDS:
+        near = difflib.get_close_matches(kind, KINDS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KINDS)}"
+        raise DataError(f"--data {text}: the kind {kind!r} is not known, {hint}")
+    path = Path(folder)
+    if not path.is_dir():
+        raise DataError(f"--data {text}: {path} is not a folder; {kind} expects {KINDS[kind].about}{_near(path)}")
+    return kind, path.resolve()
+
+
+def _near(path: Path) -> str:
+    """Another folder beside it that was perhaps meant."""
+    beside = [each.name for each in path.parent.iterdir() if each.is_dir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, 1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""

@@ -1,0 +1,140 @@
+"""The work: every entrant on every case, in processes that keep TensorFlow loaded.
+
+A result that is kept is read instead of made. What fails for a reason that can be told (bad data, a setting that does
+not fit, a graph that the converter refuses) is kept as such; a bug is told in the table as well, with its traceback in
+the case's folder, and tried again next time.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converters.refusal import Refused
+from edge_agent.contract.bundle import Bundle
+from edge_agent.contract.manifest import GraphFormat, GraphSpec
+from edge_agent.errors import EdgeAgentError
+from training.artifacts import RunError
+from training.data import DataError
+from training.detectors import DETECTORS
+from training.evaluation.metrics import confusion
+from training.experiments.bench.cases import Case, DataSet
+from training.experiments.bench.digests import case_digest, code_digest, digest
+from training.experiments.bench.figures import Shipped
+from training.experiments.bench.judging import judge
+from training.experiments.bench.keeping import Outcome, fresh, keep, kept
+from training.experiments.bench.recipes import Entrant, case_recipe
+from training.recipe import RecipeError
+
+RUNTIME = "litert"
+"""The runtime that scores here, and whose parity is told."""
+
+NS_PER_US = 1e3
+
+EXPECTED = (DataError, RecipeError, RunError, Refused, EdgeAgentError)
+"""Failures that say what is wrong with data, recipe or graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """One entrant on one case."""
+
+    data: str
+    entrant: Entrant
+    case: Case
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where its result is kept."""
+        return self.out / "kept" / _file(self.data) / _file(self.entrant.name) / _file(self.case.name)
+
+
+def tasks(data: Sequence[DataSet], entrants: Sequence[Entrant], out: Path) -> list[Task]:
+    """All the work, in the order of the tables."""
+    return [
+        Task(data=each.name, entrant=entrant, case=case, out=out)
+        for each in data
+        for entrant in entrants
+        for case in each.cases
+    ]
+
+
+def run(work: Sequence[Task], workers: Executor) -> Iterator[tuple[Task, Outcome]]:
+    """Do the tasks; gives each as it is done."""
+    running = {workers.submit(outcome_of, task): task for task in work}
+    try:
+        for done in as_completed(running):
+            yield running[done], done.result()
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def outcome_of(task: Task) -> Outcome:
+    """What comes of an entrant on a case: kept, or made and kept."""
+    key = digest(
+        case_recipe(task.entrant, task.case),
+        case_digest(task.case),
+        code_digest(DETECTORS[task.entrant.type].__module__),
+    )
+    if (known := kept(task.folder, key)) is not None:
+        return known
+    folder = fresh(task.folder)
+    try:
+        outcome = _made(task, folder)
+    except EXPECTED as error:
+        outcome = Outcome(reason=str(error))
+    except Exception as error:  # noqa: BLE001 - one detector's bug must not end the comparison of the others
+        (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        return Outcome(reason=f"{type(error).__name__}: {error} (see {folder / 'traceback.txt'})")
+    keep(folder, key, outcome)
+    return outcome
+
+
+def _made(task: Task, folder: Path) -> Outcome:
+    # Imported here: TensorFlow is for the workers alone.
+    from training.experiments.bench.shipping import ship
+
+    start = time.monotonic()
+    data = ship(task.entrant, task.case, folder / "work")
+    (folder / "model.bundle").write_bytes(data)
+    shutil.rmtree(folder / "work")
+    bundle, trials = Bundle.read(data), task.case.trials
+    spec = _default(bundle)
+    found = [judge(bundle, spec, trial) for trial in trials]
+    if all(each.judged.unscored == len(each.judged.scores) for each in found):
+        raise DataError(f"no row could be scored: {'; '.join(dict.fromkeys(found[0].reasons)) or 'too few rows'}")
+    floats = [each for each in bundle.manifest.graphs if each.format is GraphFormat.FLOAT32]
+    return Outcome(
+        judged=tuple(each.judged for each in found),
+        shipped=Shipped(
+            format=spec.format.value,
+            bytes=spec.size,
+            parity=spec.parity[RUNTIME]["largest_error"],
+            us_per_window=float(np.median([took for each in found for took in each.took_ns])) / NS_PER_US,
+            grade=spec.calibration.grade.value,
+            seconds=time.monotonic() - start,
+        ),
+        float_rows=tuple(
+            confusion(trial.labels, judge(bundle, each, trial).judged.alarms) for each in floats for trial in trials
+        ),
+    )
+
+
+def _default(bundle: Bundle) -> GraphSpec:
+    """The graph that ships where nothing else is asked: int8 where the converter accepted it, else float32."""
+    return min(bundle.manifest.graphs, key=lambda graph: graph.format is not GraphFormat.INT8)
+
+
+def _file(name: str) -> str:
+    """A name as a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
