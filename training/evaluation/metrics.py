@@ -202,7 +202,7 @@ def auc_pr(labels: Flags, scores: Doubles) -> float | None:
     _check(labels, scores)
     if not labels.any():
         return None
-    order, ends = _by_score(scores)
+    order, ends = by_score(scores)
     hits = np.cumsum(labels[order])[ends]
     return float(np.sum(np.diff(hits, prepend=0) / hits[-1] * hits / (ends + 1)))
 
@@ -215,7 +215,7 @@ def auc_roc(labels: Flags, scores: Doubles) -> float | None:
     _check(labels, scores)
     if labels.all() or not labels.any():
         return None
-    order, ends = _by_score(scores)
+    order, ends = by_score(scores)
     hits = np.cumsum(labels[order])[ends]
     misses = ends + 1 - hits
     heights = (hits + np.concatenate([[0], hits[:-1]])) / 2
@@ -242,7 +242,7 @@ def vus_pr(labels: Flags, scores: Doubles, max_buffer: int) -> float | None:
         raise ValueError(f"max_buffer must be 0 rows or more, got {max_buffer}")
     if not labels.any():
         return None
-    surface = Surface(scores, _by_score(scores), event_rows(labels), max_buffer)
+    surface = Surface(scores, by_score(scores), event_rows(labels), max_buffer)
     return float(np.mean(surface.areas(np.arange(max_buffer + 1))))
 
 
@@ -341,7 +341,7 @@ def choose_threshold(
         raise ValueError("choosing a threshold by the error rates needs both normal and faulty rows, got one kind only")
     if min(false_alarm_weight, miss_weight) < 0 or not 0 <= (max_far_percent or 0) <= 100:
         raise ValueError("weights must be 0 or more and max_far_percent 0..100")
-    order, ends = _by_score(scores)
+    order, ends = by_score(scores)
     hits = np.concatenate([[0], np.cumsum(labels[order])[ends]])
     alarmed = np.concatenate([[0], ends + 1])
     missed, false = 1 - hits / hits[-1], (alarmed - hits) / (len(labels) - hits[-1])
@@ -350,20 +350,20 @@ def choose_threshold(
         cost = np.where(100 * false <= max_far_percent, missed, np.inf)
     best = int(np.argmin(cost))
     return ThresholdChoice(
-        threshold=_between(scores[order][ends], best),
+        threshold=threshold_for(scores[order][ends], best),
         far_percent=100 * float(false[best]),
         mar_percent=100 * float(missed[best]),
     )
 
 
-def _by_score(scores: Doubles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows from the highest score down, and the place in that order of the last row of each distinct score."""
+def by_score(scores: Doubles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return int64 [k] rows from the highest score down, int64 place in it of the last row of each distinct score."""
     order = np.argsort(-scores, kind="stable")
     return order, np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
 
 
-def _between(distinct: Doubles, alarmed: int) -> float:
-    """A threshold that exactly the `alarmed` highest distinct scores pass."""
+def threshold_for(distinct: Doubles, alarmed: int) -> float:
+    """Return a threshold that exactly the `alarmed` highest of the distinct scores, from the highest down, pass."""
     if alarmed == 0:
         return float(distinct[0])
     if alarmed == len(distinct):
