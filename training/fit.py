@@ -35,7 +35,17 @@ from training.detectors import detector_class, make_detector
 from training.detectors.base import Curves, Detector, NormalData
 from training.graph import Front
 from training.recipe import ChannelSettings, Recipe
-from training.splits import Rows, Splits, Windows, check_enough, joined, sequences_of, split, windows_of
+from training.splits import (
+    Rows,
+    Splits,
+    Windows,
+    check_enough,
+    faulty_windows_of,
+    joined,
+    sequences_of,
+    split,
+    windows_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -81,23 +91,24 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
     recordings, tests = (
         read_all(paths, recipe, channels, sources.labels_file) for paths in (sources.files, sources.test_files)
     )
-    parts = split(recordings, tests, recipe)
+    parts = split(recordings, tests, recipe, supervised=cls.needs_labels)
     check_rate(parts.training, recipe)
     spec = input_spec(recipe, channels, parts.training, streaming=cls.streaming)
     train = windows_of(parts.training, spec.rule())
     check_enough(train, "training")
     validation = windows_of(parts.validation, spec.rule())
     check_enough(validation, "validation")
+    faulty = faulty_windows(parts, spec, recipe) if cls.needs_labels else None
     front = Front.fit(plausible(joined(parts.training), spec), recipe.scaling.method, recipe.scaling.body_range)
     detector = make_detector(recipe, front)
     prefilter = _prefilter(train, spec)
-    curves = detector.fit(_normal_data(train, spec), progress=progress)
+    curves = detector.fit(_normal_data(train, faulty, spec), progress=progress)
     unfinished = _fresh_folder(out)
     detector.score_graph().save(unfinished / "graph")
     _write_arrays(unfinished, train, parts)
     prefilter.to_npz(unfinished / "prefilter.npz")
     (unfinished / "recipe.toml").write_text(sources.recipe_text, encoding="utf-8")
-    write_json(unfinished / "metrics.json", {"fit": _figures(train, validation, parts, curves)})
+    write_json(unfinished / "metrics.json", {"fit": _figures(train, validation, faulty, parts, curves)})
     write_json(unfinished / "provenance.json", _provenance([*recordings, *tests], recipe))
     write_info(unfinished, _info(recipe, detector, spec))
     return _finish(unfinished, out)
@@ -170,9 +181,39 @@ def _prefilter(train: Windows, spec: InputSpec) -> Prefilter:
         raise DataError(f"training: {error}") from error
 
 
-def _normal_data(train: Windows, spec: InputSpec) -> NormalData:
+def faulty_windows(parts: Splits, spec: InputSpec, recipe: Recipe) -> Floats:
+    """Windows float32 [m, T, C] of the training part that end in labelled faults.
+
+    Raises:
+        DataError: there is none; the message says where faults are and what to do.
+    """
+    faulty = faulty_windows_of(parts.labelled, spec.rule())
+    if len(faulty):
+        return faulty
+    learned, tested = (
+        sum(int(np.count_nonzero(rows.labels)) for rows in part if rows.labels is not None)
+        for part in (parts.labelled, parts.test)
+    )
+    if not parts.labelled:
+        advice = "name the labels with label_column or labels_file under [data]"
+    elif learned:
+        advice = (
+            f"its {learned} labelled rows gave no complete window; label longer faults, or set shorter windows.rows"
+        )
+    else:
+        advice = (
+            f"{tested} labelled rows are in the test part; give recordings of faults whole, with split.test = 0 and "
+            "others as data.test_files, or set a smaller split.test or split.validation"
+        )
+    raise DataError(
+        f"{recipe.detector['type']} learns from labelled faults; the training part has none: {advice}; "
+        "or take a detector that learns from normal readings alone, for instance gaussian"
+    )
+
+
+def _normal_data(train: Windows, faulty: Floats | None, spec: InputSpec) -> NormalData:
     sequences = sequences_of(train) if spec.streaming else ()
-    return NormalData(windows=train.values, sequences=sequences)
+    return NormalData(windows=train.values, sequences=sequences, faulty=faulty)
 
 
 def _write_arrays(folder: Path, train: Windows, parts: Splits) -> None:
@@ -190,10 +231,13 @@ def _write_arrays(folder: Path, train: Windows, parts: Splits) -> None:
         np.savez(folder / "faulty.npz", values=test.values, t_ns=test.t_ns, labels=np.asarray(test.labels, np.bool_))
 
 
-def _figures(train: Windows, validation: Windows, parts: Splits, curves: Curves) -> dict[str, object]:
+def _figures(
+    train: Windows, validation: Windows, faulty: Floats | None, parts: Splits, curves: Curves
+) -> dict[str, object]:
+    windows = {"training": len(train.values), "validation": len(validation.values)}
     return {
         "rows": {name: sum(map(len, getattr(parts, name))) for name in ("training", "validation", "test")},
-        "windows": {"training": len(train.values), "validation": len(validation.values)},
+        "windows": windows if faulty is None else windows | {"faulty": len(faulty)},
         "unknown": {"training": list(train.unknown), "validation": list(validation.unknown)},
         "curves": curves,
     }

@@ -6,6 +6,10 @@
 No window spans two parts: each part is cut into windows by a windower of its own. The guard keeps validation from being
 the mere continuation of training. Rows known to be faulty are left out of training and validation; the hole is at least
 as long as the longest allowed gap, so that it breaks the windows on both sides of it, here and in the converter.
+
+Detectors that learn from faults get windows of the training part that end in them. No event, that is an unbroken run of
+labelled rows, is both learned from and tested on: a cut that `test` would put into one is made before it, and one that
+`fit_rows` tears is not learned from.
 """
 
 from __future__ import annotations
@@ -20,6 +24,10 @@ from edge_agent.contract.records import NS, Block, Floats, Times, Unknown, Windo
 from edge_agent.contract.windows import Windower, WindowRule
 from training.data import DataError, Recording
 from training.recipe import Recipe
+
+FAULTY_SHARE = 0.25
+"""Share of a window's rows that must be labelled, its last row among them, for the window to be an example of a fault:
+right after the onset a window still looks normal. Of a shorter event the window that ends with it is the example."""
 
 FEWEST_WINDOWS = 20
 """Training or validation windows below which no threshold means anything."""
@@ -51,6 +59,8 @@ class Splits:
     training: tuple[Rows, ...]
     validation: tuple[Rows, ...]
     test: tuple[Rows, ...]
+    labelled: tuple[Rows, ...]
+    """The training part with its faults, of recordings with labels: the faults and the rows around them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,33 +79,51 @@ class Windows:
     """Why stretches of the readings gave no windows, once per change."""
 
 
-def split(recordings: Iterable[Recording], test_recordings: Iterable[Recording], recipe: Recipe) -> Splits:
+def split(
+    recordings: Iterable[Recording],
+    test_recordings: Iterable[Recording],
+    recipe: Recipe,
+    *,
+    supervised: bool = False,
+) -> Splits:
     """Cut each recording by the recipe; `test_recordings` are for testing as a whole.
 
-    Of recordings without labels nothing is left for testing, unless `fit_rows` says so.
+    Of recordings without labels nothing is left for testing, unless `fit_rows` says so. For a `supervised` detector the
+    share `test` of a recording with two events or more is made longer where it would hold none.
 
     Raises:
         DataError: a recording is too short for its parts.
     """
-    training, validation, test = [], [], []
+    training, validation, test, labelled = [], [], [], []
     for recording in recordings:
-        fit, first = _bounds(recording, recipe)
-        training.append(normal_only(_rows(recording, slice(0, first - recipe.guard_rows)), recipe))
+        fit, first = _bounds(recording, recipe, supervised=supervised)
+        last = first - recipe.guard_rows
+        training.append(normal_only(_rows(recording, slice(0, last)), recipe))
         validation.append(normal_only(_rows(recording, slice(first, fit)), recipe))
         test.append(_rows(recording, slice(fit, len(recording))))
+        if recording.labels is not None:
+            labelled.append(_rows(recording, slice(0, min(last, _before_event(recording.labels, fit)))))
     test += [_rows(recording, slice(None)) for recording in test_recordings]
     return Splits(
-        training=tuple(training), validation=tuple(validation), test=tuple(rows for rows in test if len(rows))
+        training=tuple(training),
+        validation=tuple(validation),
+        test=tuple(rows for rows in test if len(rows)),
+        labelled=tuple(labelled),
     )
 
 
-def _bounds(recording: Recording, recipe: Recipe) -> tuple[int, int]:
+def _bounds(recording: Recording, recipe: Recipe, *, supervised: bool) -> tuple[int, int]:
     """Rows for the fit, and the first of them that is for validation."""
     rows, settings = len(recording), recipe.split
     if settings.fit_rows is not None:
         fit = min(settings.fit_rows, rows)
+    elif recording.labels is None or not settings.test:
+        fit = rows
     else:
-        fit = rows if recording.labels is None else rows - round(settings.test * rows)
+        fit = _before_event(recording.labels, rows - round(settings.test * rows))
+        onsets = _onsets(recording.labels)
+        if supervised and len(onsets) > 1:
+            fit = min(fit, int(onsets[-1]))
     first = fit - round(settings.validation * fit)
     if first - recipe.guard_rows < recipe.windows.rows or fit - first < recipe.windows.rows:
         raise DataError(
@@ -104,6 +132,19 @@ def _bounds(recording: Recording, recipe: Recipe) -> tuple[int, int]:
             f"{recipe.windows.rows} rows; record longer, or set shorter windows.rows or split.guard_s"
         )
     return fit, first
+
+
+def _onsets(labels: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First rows of the events."""
+    return np.flatnonzero(np.diff(labels.astype(np.int8), prepend=0) == 1)
+
+
+def _before_event(labels: NDArray[np.bool_], row: int) -> int:
+    """The row, or the first row of the event that a cut before it would tear."""
+    if 0 < row < len(labels) and labels[row - 1] and labels[row]:
+        onsets = _onsets(labels)
+        return int(onsets[onsets < row][-1])
+    return row
 
 
 def _rows(recording: Recording, part: slice) -> Rows:
@@ -155,6 +196,30 @@ def windows_of(parts: Iterable[Rows], rule: WindowRule) -> Windows:
         warming=np.concatenate([np.empty(0, bool), *warming]),
         unknown=tuple(unknown),
     )
+
+
+def faulty_windows_of(parts: Iterable[Rows], rule: WindowRule) -> Floats:
+    """Windows float32 [m, T, C] of labelled parts that end in a fault and hold enough of it, see FAULTY_SHARE."""
+    found = [np.empty((0, rule.window, len(rule.channels)), np.float32)]
+    for part in parts:
+        windows = windows_of([part], rule)
+        labels, end = np.asarray(part.labels, np.bool_), rows_of(windows.t_ns, part.t_ns)
+        before = np.concatenate([[0], np.cumsum(labels)])
+        enough = before[end + 1] - before[end + 1 - rule.window] >= FAULTY_SHARE * rule.window
+        last_of_event = ~np.append(labels[1:], False)[end]
+        found.append(windows.values[labels[end] & (enough | last_of_event)])
+    return np.concatenate(found)
+
+
+def rows_of(ends: Times, t_ns: Times) -> NDArray[np.int64]:
+    """Index of each window's last reading; both are in one order, and a time may come again in another recording."""
+    rows, row = np.empty(len(ends), np.int64), 0
+    for index, end in enumerate(ends):
+        while t_ns[row] != end:
+            row += 1
+        rows[index] = row
+        row += 1
+    return rows
 
 
 def sequences_of(windows: Windows) -> tuple[Floats, ...]:

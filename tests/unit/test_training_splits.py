@@ -9,7 +9,16 @@ from edge_agent.contract.records import NS, Channel
 from edge_agent.contract.windows import WindowRule
 from training.data import DataError, Recording
 from training.recipe import Recipe, parse_recipe
-from training.splits import FEWEST_WINDOWS, Rows, check_enough, normal_only, sequences_of, split, windows_of
+from training.splits import (
+    FEWEST_WINDOWS,
+    Rows,
+    check_enough,
+    faulty_windows_of,
+    normal_only,
+    sequences_of,
+    split,
+    windows_of,
+)
 
 RULE = WindowRule(channels=(Channel(name="row"),), rate_hz=1.0, window=8, hold=0, max_gap_s=3.5, stuck_samples=(None,))
 
@@ -116,3 +125,58 @@ def test_too_few_windows_are_refused_with_the_reasons_of_the_windower() -> None:
     windows = windows_of([Rows(values=np.zeros((10, 1), np.float32), t_ns=np.arange(10) * NS, labels=None)], RULE)
     with pytest.raises(DataError, match=f"training gave 3 windows, at least {FEWEST_WINDOWS}.*the stream begins"):
         check_enough(windows, "training")
+
+
+def events(*bounds: tuple[int, int]) -> tuple[int, ...]:
+    return tuple(row for start, end in bounds for row in range(start, end))
+
+
+def test_a_share_that_would_tear_an_event_leaves_it_to_testing_as_a_whole() -> None:
+    parts = split([recording(200, labelled=events((140, 160)))], [], recipe("test = 0.25\nvalidation = 0.2"))
+    assert rows_of(parts.test) == set(range(140, 200))
+    assert max(rows_of(parts.validation)) == 139
+
+
+def test_of_several_events_a_supervised_detector_is_tested_on_the_last() -> None:
+    recordings = [recording(200, labelled=events((20, 30), (120, 130)))]
+    lines = recipe("test = 0.25\nvalidation = 0.2")
+    assert min(rows_of(split(recordings, [], lines, supervised=True).test)) == 120
+    assert min(rows_of(split(recordings, [], lines).test)) == 150
+
+
+def test_a_single_event_or_no_test_part_is_all_for_learning() -> None:
+    one, two = events((20, 30)), events((20, 30), (120, 130))
+    share = split([recording(200, labelled=one)], [], recipe("test = 0.25"), supervised=True)
+    none = split([recording(200, labelled=two)], [], recipe("test = 0"), supervised=True)
+    assert min(rows_of(share.test)) == 150
+    assert none.test == ()
+
+
+def test_the_labelled_part_keeps_faults_and_ends_before_guard_and_validation() -> None:
+    parts = split([recording(200, labelled=events((20, 30)))], [], recipe("fit_rows = 100\nguard_s = 10"))
+    assert rows_of(parts.labelled) == set(range(60))
+    assert rows_of(parts.training).isdisjoint(range(20, 30))
+
+
+def test_an_event_that_reaches_into_the_test_part_is_not_learned_from() -> None:
+    parts = split([recording(200, labelled=events((10, 20), (50, 110)))], [], recipe("fit_rows = 100\nguard_s = 10"))
+    assert rows_of(parts.labelled) == set(range(50))
+
+
+def test_faulty_windows_end_in_a_fault_and_a_quarter_of_them_is_faulty() -> None:
+    parts = split([recording(100, labelled=events((20, 40)))], [], recipe("test = 0\nvalidation = 0.2\nguard_s = 0"))
+    windows = faulty_windows_of(parts.labelled, RULE)[:, :, 0]
+    assert windows[:, -1].tolist() == list(range(21, 40))
+
+
+def test_the_shortest_event_gives_one_window() -> None:
+    parts = split([recording(100, labelled=(30,))], [], recipe("test = 0\nvalidation = 0.2\nguard_s = 0"))
+    assert faulty_windows_of(parts.labelled, RULE)[:, -1, 0].tolist() == [30]
+
+
+def test_faulty_windows_are_those_of_the_windower_where_time_repeats_itself() -> None:
+    part = recording(60, labelled=events((20, 30)))
+    t_ns = part.t_ns.copy()
+    t_ns[25:] -= 20 * NS
+    again = Rows(values=part.values, t_ns=t_ns, labels=part.labels)
+    assert faulty_windows_of([again], RULE)[:, -1, 0].tolist() == [21, 22, 23, 24]

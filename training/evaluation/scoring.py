@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from edge_agent.contract.records import Doubles, Times
 from training.artifacts import Run
-from training.splits import Rows, windows_of
+from training.splits import Rows, rows_of, windows_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,17 +80,6 @@ def score_readings(run: Run, parts: Iterable[Rows], *, progress: bool = False) -
         t_ns=windows.t_ns[counted],
         scores=scores[counted],
         contributions=contributions[counted] if explained else None,
-        row=_rows_of(windows.t_ns[counted], t_ns),
+        row=rows_of(windows.t_ns[counted], t_ns),
         unknown=windows.unknown,
     )
-
-
-def _rows_of(ends: Times, t_ns: Times) -> NDArray[np.int64]:
-    """Index of each window's last reading; both are in one order, and a time may come again in another recording."""
-    rows, row = np.empty(len(ends), np.int64), 0
-    for index, end in enumerate(ends):
-        while t_ns[row] != end:
-            row += 1
-        rows[index] = row
-        row += 1
-    return rows
