@@ -63,22 +63,12 @@ class Front:
 
     @classmethod
     def fit(cls, rows: Floats, method: Scaling, body_range: float) -> Front:
-        """Estimate centre and spread of each channel from the training rows [n, C].
-
-        `robust`: median and interquartile range / 1.349 (a Gaussian's standard deviation), at least a tenth of the
-        standard deviation, since a channel that mostly rests has no interquartile range. `standard`: mean and
-        standard deviation. Missing values are left out.
-        """
+        """Estimate centre and spread of each channel from the training rows [n, C]; missing values are left out."""
         values = rows.astype(np.float64)
-        deviation = np.nanstd(values, axis=0)
-        if method is Scaling.STANDARD:
-            centre, spread = np.nanmean(values, axis=0), deviation
-        else:
-            low, centre, high = np.nanpercentile(values, [25, 50, 75], axis=0)
-            spread = np.maximum((high - low) / 1.349, 0.1 * deviation)
+        centre, spread = centre_and_spread(values, method)
         magnitude = np.maximum(np.abs(centre), np.nanmax(np.abs(values), axis=0))
         resting = np.where(magnitude > 0, SMALLEST_SPREAD * magnitude, 1.0)
-        spread = np.where(deviation > 0, spread, resting)
+        spread = np.where(spread > 0, spread, resting)
         return cls(
             centre=centre,
             spread=np.maximum(spread, FLOAT32_STEPS * np.spacing(magnitude.astype(np.float32))),
@@ -111,6 +101,19 @@ class Front:
         """Per value of z: 0 inside the body's range, excess + excess^2 outside; call it in scope `head`."""
         excess = tf.maximum(tf.abs(z) - self.body_range, 0.0)
         return excess + excess * excess
+
+
+def centre_and_spread(values: Doubles, method: Scaling) -> tuple[Doubles, Doubles]:
+    """Centre and spread [D] of the columns of [n, D], NaN left out; the spread of a column that never moves is 0.
+
+    `robust`: median and interquartile range / 1.349 (a Gaussian's standard deviation), at least a tenth of the standard
+    deviation, since a channel that mostly rests has no interquartile range. `standard`: mean and standard deviation.
+    """
+    deviation = np.nanstd(values, axis=0)
+    if method is Scaling.STANDARD:
+        return np.nanmean(values, axis=0), deviation
+    low, centre, high = np.nanpercentile(values, [25, 50, 75], axis=0)
+    return centre, np.maximum((high - low) / 1.349, 0.1 * deviation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ the files here and a line in `STEPS`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,9 +102,9 @@ class Steps:
         return found[0] if len(found) == 1 else tf.concat(found, axis=1)
 
     @staticmethod
-    def _batched(function: Any, x: Floats) -> Doubles:
-        parts = [function(tf.constant(x[at : at + BATCH])).numpy() for at in range(0, len(x), BATCH)]
-        return np.concatenate(parts).astype(np.float64)
+    def _batched(function: Callable[[tf.Tensor], tf.Tensor], x: Floats) -> Doubles:
+        starts = range(0, max(len(x), 1), BATCH)
+        return np.concatenate([function(tf.constant(x[at : at + BATCH])) for at in starts]).astype(np.float64)
 
 
 def make_steps(tables: Sequence[dict[str, Any]], window: Shape, place: str) -> Steps:

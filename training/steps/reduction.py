@@ -9,22 +9,27 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
 from training.covariance import LEAST_VARIANCE, shrunk_covariance
+from training.graph import centre_and_spread
+from training.recipe import Scaling
 from training.steps.base import Shape, Stage, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleSettings:
-    """`[[steps]]` of type `scale`: nothing to set."""
+    """`[[steps]]` of type `scale`."""
+
+    method: Scaling = Scaling.ROBUST
+    """robust: median and quartiles, which a few strange windows do not move; standard: mean and standard deviation."""
 
 
 class Scale(Step[ScaleSettings]):
-    """Each feature minus its mean, over its standard deviation."""
+    """Each feature minus its centre, over its spread: one scale for features of different kinds."""
 
     Settings = ScaleSettings
     stage = Stage.REDUCTION
-    mean: Doubles
+    centre: Doubles
     """float64 [D]."""
-    deviation: Doubles
+    spread: Doubles
     """float64 [D], above 0."""
 
     def shape(self, given: Shape) -> Shape:
@@ -32,13 +37,13 @@ class Scale(Step[ScaleSettings]):
         return given
 
     def fit(self, x: Doubles) -> None:
-        """Learn mean and deviation."""
-        self.mean = x.mean(axis=0)
-        self.deviation = np.maximum(x.std(axis=0), np.sqrt(LEAST_VARIANCE))
+        """Learn centre and spread."""
+        self.centre, spread = centre_and_spread(x, self.settings.method)
+        self.spread = np.maximum(spread, np.sqrt(LEAST_VARIANCE))
 
     def graph(self, x: tf.Tensor) -> tf.Tensor:
         """Subtract and multiply."""
-        return (x - tf.constant(self.mean, tf.float32)) * tf.constant(1 / self.deviation, tf.float32)
+        return (x - tf.constant(self.centre, tf.float32)) * tf.constant(1 / self.spread, tf.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
