@@ -24,7 +24,7 @@ from converters import gating, thresholds
 from converters.assembly import Assembly
 from converters.backtest import Backtest, backtest
 from converters.cases import Cases, cases, samples
-from converters.conversion import FORMATS, convert
+from converters.conversion import FORMATS, Child, convert
 from converters.judging import Graph, Judge
 from converters.pack import pack
 from converters.refusal import Refused
@@ -79,8 +79,8 @@ class Build:
     """The bundle file."""
 
 
-def convert_run(run: Run, options: Options, progress: Progress) -> Build:
-    """Steps 1 and 2.
+def convert_run(run: Run, options: Options, progress: Progress, child: Child | None = None) -> Build:
+    """Steps 1 and 2; `child` as in `convert`.
 
     Raises:
         Refused: no format is left, with the reason of each.
@@ -94,6 +94,7 @@ def convert_run(run: Run, options: Options, progress: Progress) -> Build:
         streaming=run.input.streaming,
         out=run.path / "build",
         progress=progress,
+        child=child,
     )
     judge = Judge(
         run=run, cases=judged, conversion=conversion, reference=conversion.reference_scores(), tflite_python=python
@@ -113,13 +114,13 @@ def convert_run(run: Run, options: Options, progress: Progress) -> Build:
     return made
 
 
-def build(run: Run, options: Options, progress: Progress) -> Build:
-    """All steps.
+def build(run: Run, options: Options, progress: Progress, child: Child | None = None) -> Build:
+    """All steps; `child` as in `convert`.
 
     Raises:
         Refused: no format is left, the data give no threshold, or it is provisional and that was not asked for.
     """
-    made = convert_run(run, options, progress)
+    made = convert_run(run, options, progress, child)
     asked = options.alarms_per_day or run.info.decision.alarms_per_day
     progress("setting thresholds on validation data")
     normal = thresholds.normal_windows(run, run.prefilter)

@@ -1,21 +1,22 @@
 """From SavedModel to `.tflite`, each format in a child process that may die.
 
 The child (`tf_child.py`) does several formats one after the other, since importing TensorFlow costs more than
-converting. When it dies (full int8 of a looped LSTM ends in SIGSEGV), the format it was at is refused, and a new
-child does the rest.
+converting; who converts many runs hands the same `Child` to each. When it dies (full int8 of a looped LSTM ends in
+SIGSEGV), the format it was at is refused, and a new process does the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -61,6 +62,45 @@ class Conversion:
         return self.reference
 
 
+class Child:
+    """The process that converts: started when it is first needed, and again where it died."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self.code = 0
+        """How the last process ended."""
+
+    def replies(self, job: Path, timeout_s: float) -> Iterator[dict[str, str]]:
+        """Hand over a job and give the replies to it; they stop short where the process dies or takes too long."""
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        process = self._process = self._process or subprocess.Popen(
+            [sys.executable, "-m", "converters.tf_child"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        jobs, answers = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+        with contextlib.suppress(BrokenPipeError):  # then the answers end as well
+            jobs.write(f"{job.resolve()}\n".encode())
+            jobs.flush()
+        guard = threading.Timer(timeout_s, process.kill)
+        guard.start()
+        try:
+            for line in answers:
+                reply = json.loads(line)
+                if reply["state"] == "finished":
+                    return
+                yield reply
+            self.close()
+        finally:
+            guard.cancel()
+
+    def close(self) -> None:
+        """End the process, which does so when there are no more jobs."""
+        if self._process is not None:
+            self._process.communicate()
+            self.code, self._process = self._process.returncode, None
+
+
 def convert(
     saved_model: Path,
     *,
@@ -70,6 +110,7 @@ def convert(
     streaming: bool,
     out: Path,
     progress: Callable[[str], None] = lambda _: None,
+    child: Child | None = None,
 ) -> Conversion:
     """Convert to each format and score the cases with the float model.
 
@@ -81,6 +122,7 @@ def convert(
         streaming: the graph takes one row at a time.
         out: folder for the files; made if missing.
         progress: told what is being done.
+        child: left running for the next run; None: one of its own.
     """
     out.mkdir(parents=True, exist_ok=True)
     np.save(out / "samples.npy", samples)
@@ -91,45 +133,36 @@ def convert(
         "streaming": streaming,
         "samples": str((out / "samples.npy").resolve()),
         "cases": str((out / "cases.npy").resolve()),
+        "log": str((out / "convert.log").resolve()),
     }
     result, left = (
         Conversion(),
         [REFERENCE, *(way for graph_format in formats for way in CANDIDATES.get(graph_format, (graph_format,)))],
     )
-    while left:
-        left = _child(job, left, out, result, progress)
+    with contextlib.nullcontext(child) if child else contextlib.closing(Child()) as worker:
+        while left:
+            left = _work(worker, job, left, result, progress)
     if REFERENCE not in result.refused:
         result.reference = np.load(out / "reference.npy")
     return result
 
 
-def _child(
-    job: dict[str, object], steps: list[str], out: Path, result: Conversion, progress: Callable[[str], None]
+def _work(
+    child: Child, job: dict[str, Any], steps: list[str], result: Conversion, progress: Callable[[str], None]
 ) -> list[str]:
-    """Run the steps in one child; return those still to do when it died."""
+    """Run the steps in the child; return those still to do when it died."""
+    out = Path(job["out"])
     (out / "job.json").write_text(json.dumps({**job, "steps": steps}), encoding="utf-8")
     left, at = list(steps), ""
-    with (out / "convert.log").open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "converters.tf_child", str((out / "job.json").resolve())],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
-        guard = threading.Timer(STEP_TIMEOUT_S * len(steps), child.kill)
-        guard.start()
-        with child, cast(IO[bytes], child.stdout) as replies:
-            for line in replies:
-                reply = json.loads(line)
-                at = reply["step"]
-                _note(reply, out, result, progress)
-                if reply["state"] != "started":
-                    left.remove(at)
-                    at = ""
-        guard.cancel()
+    for reply in child.replies(out / "job.json", STEP_TIMEOUT_S * len(steps)):
+        at = reply["step"]
+        _note(reply, out, result, progress)
+        if reply["state"] != "started":
+            left.remove(at)
+            at = ""
     if left:
         step = at or left[0]
-        result.refused[step] = _death(child.returncode, step)
+        result.refused[step] = _death(child.code, step)
         progress(f"{step}: refused, {result.refused[step]}; its output is in {out / 'convert.log'}")
         left.remove(step)
         # What killed it (the calibrator, mostly) is the same for every way to make the format.

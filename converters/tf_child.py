@@ -1,11 +1,12 @@
 """The conversion child: the only part of the converters that imports TensorFlow, in a process that may die.
 
-    python -m converters.tf_child JOB.json
+    python -m converters.tf_child < JOBS
 
-The job names a SavedModel, the steps (`reference`, `float32`, `float16`, `int8`, `int8_products`), where the arrays
-are and where results go. For each step one JSON line is written to standard output before it (`started`) and one
-after (`done`, or `refused` with the reason). What TensorFlow prints goes to standard error. When the process dies,
-the parent knows in which step.
+Each line of standard input is the path of a job, a JSON file that names a SavedModel, the steps (`reference`,
+`float32`, `float16`, `int8`, `int8_products`), where the arrays are and where results and log go. For each step one
+JSON line is written to standard output before it (`started`) and one after (`done`, or `refused` with the reason), and
+one after the job (`finished`). What TensorFlow prints goes to the log. When the process dies, the parent knows in which
+step.
 
 int8 is selective: only operators built under the name scope `body` are quantized; front and head stay float32. A
 score head in int8 is a dead detector: a spike of 20 spreads raises its score 1.1 times instead of 34. `int8_products`
@@ -39,10 +40,19 @@ LONGEST_REASON = 400
 """Characters of a converter's message that are kept: MLIR prints whole graphs."""
 
 
-def main(job_path: str) -> None:
-    """Run the steps of a job."""
+def main() -> None:
+    """Run jobs until there are no more."""
     replies = _take_stdout()
-    job = json.loads(Path(job_path).read_text(encoding="utf-8"))
+    for line in sys.stdin:
+        _run(json.loads(Path(line.rstrip("\n")).read_text(encoding="utf-8")), replies)
+        _say(replies, state="finished")
+
+
+def _run(job: dict[str, Any], replies: TextIO) -> None:
+    """Run the steps of a job."""
+    with Path(job["log"]).open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     out = Path(job["out"])
     steps: dict[str, Callable[[dict[str, Any]], bytes]] = {
         "float32": _float32,
@@ -64,10 +74,8 @@ def main(job_path: str) -> None:
 
 
 def _take_stdout() -> TextIO:
-    """Keep standard output for the replies; whatever else is printed goes to standard error."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return replies
+    """Keep standard output for the replies; whatever else is printed goes to the log."""
+    return os.fdopen(os.dup(1), "w", encoding="utf-8")
 
 
 def _say(replies: TextIO, **line: str) -> None:
@@ -176,4 +184,4 @@ def _reference(job: dict[str, Any]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

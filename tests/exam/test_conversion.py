@@ -6,6 +6,7 @@ starting.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from converters import cli
 from converters.build import Build, Options, build
-from converters.conversion import Conversion, convert
+from converters.conversion import Child, Conversion, convert
 from converters.refusal import Refused
 from converters.runtimes import DEFAULT_TFLITE_PYTHON
 from edge_agent.contract.arrays import write_npz
@@ -207,11 +208,25 @@ def test_the_other_runtime_is_measured_where_it_is(windowed: Build) -> None:
 
 def test_a_converter_that_dies_is_a_refusal_and_the_rest_goes_on(graphs: Path, tmp_path: Path) -> None:
     some = readings(40, 5)[: 2 * T].reshape(2, T, C)
-    found = convert(
-        graphs / "looped", formats=("int8", "float32"), samples=some, cases=some, streaming=False, out=tmp_path
-    )
-    assert found.refused == {"int8": "the converter process died with SIGSEGV while making int8"}
-    assert set(found.models) == {"float32"}
+    with contextlib.closing(Child()) as child:
+
+        def converted(formats: tuple[str, ...]) -> Conversion:
+            return convert(
+                graphs / "looped",
+                formats=formats,
+                samples=some,
+                cases=some,
+                streaming=False,
+                out=tmp_path,
+                child=child,
+            )
+
+        found = converted(("int8", "float32"))
+        assert found.refused == {"int8": "the converter process died with SIGSEGV while making int8"}
+        assert set(found.models) == {"float32"}
+        process = child._process
+        assert converted(("float32",)).models == found.models
+        assert child._process is process, "the next run must not start another"
 
 
 def _converted(made: Build) -> Conversion:

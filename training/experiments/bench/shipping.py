@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 
 from converters.build import Options, build
+from converters.conversion import Child
 from training.experiments.bench.cases import Case
 from training.experiments.bench.recipes import LABELS, TIME, Entrant, case_recipe
 from training.fit import fit, locate
 from training.recipe import parse_recipe
+
+CHILD = Child()
+"""Converts for this process as long as it lives: starting one costs some six times what a small conversion does."""
 
 
 def ship(entrant: Entrant, case: Case, folder: Path) -> bytes:
@@ -39,7 +43,7 @@ def ship(entrant: Entrant, case: Case, folder: Path) -> bytes:
     rows = _training_file(case, folder / "train.parquet")
     run = fit(recipe, locate(recipe, text, folder, [rows]), folder / "run", progress=False)
     formats = ("float32", "int8") if run.info.has_body else ("float32",)
-    return build(run, Options(formats=formats, provisional=True), lambda _: None).data
+    return build(run, Options(formats=formats, provisional=True), lambda _: None, CHILD).data
 
 
 def _training_file(case: Case, path: Path) -> Path:
