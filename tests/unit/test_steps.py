@@ -43,11 +43,22 @@ def test_differences_are_taken_over_the_lag() -> None:
     assert x == pytest.approx((z[:, 3:] - z[:, :-3]).reshape(len(z), -1))
 
 
-@pytest.mark.parametrize("share", [1.0, 0.25])
-def test_later_rows_are_measured_against_a_share_of_the_mean_of_the_oldest(share: float) -> None:
+def test_later_rows_of_every_channel_are_measured_against_the_mean_of_the_oldest_when_asked() -> None:
     z = windows()
-    _, x = fitted({"type": "reference", "rows": 12, "share": share}, FLATTEN)
-    expected = z[:, 12:] - share * z[:, :12].mean(axis=1, keepdims=True)
+    _, x = fitted({"type": "reference", "rows": 12, "drifting": 0.0}, FLATTEN)
+    expected = z[:, 12:] - z[:, :12].mean(axis=1, keepdims=True)
+    assert x == pytest.approx(expected.reshape(len(z), -1), abs=1e-5)
+
+
+def test_only_channels_that_drift_lose_their_level() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((400, 3)).astype(np.float32)
+    rows[:, 1] += np.linspace(0, 12, 400)
+    rows[:, 2] = 0.0
+    z = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(rows, T, axis=0).transpose(0, 2, 1))
+    _, x = fitted({"type": "reference", "rows": 8}, FLATTEN, z=z)
+    expected = z[:, 8:].copy()
+    expected[:, :, 1] -= z[:, :8, 1].mean(axis=1, keepdims=True)
     assert x == pytest.approx(expected.reshape(len(z), -1), abs=1e-5)
 
 
@@ -230,7 +241,7 @@ def test_the_graph_of_every_step_runs_on_tflite_runtime(converted: tuple[Path, D
         (({"type": "difference", "lag": 16}, FLATTEN), "lag must be below 16"),
         (({"type": "difference", "lag": 0}, FLATTEN), "lag must be at least 1"),
         (({"type": "reference", "rows": 16}, FLATTEN), "rows must be below 16"),
-        (({"type": "reference", "share": 0.0}, FLATTEN), "share above 0"),
+        (({"type": "reference", "drifting": 1.0}, FLATTEN), "drifting a share from 0 to below 1"),
         (({"type": "difference", "lag": 8}, {"type": "trailing_means", "rows": [9]}), "from 1 to 8"),
         (({"type": "trailing_means", "rows": []},), "different whole numbers"),
         (({"type": "trailing_deviations", "rows": [2, 2]},), "different whole numbers"),

@@ -78,7 +78,11 @@ class Steps:
 
     def fit(self, z: Floats) -> Doubles:
         """Fit the steps on normalised training windows [n, T, C]; returns their features, float64 [n, D]."""
-        x = self._batched(self._window_features, z)
+        x: Doubles = z.astype(np.float64)
+        for step in self._rows:
+            step.fit(x)
+            x = self._batched(step.graph, x.astype(np.float32))
+        x = self._batched(self._side_by_side, x.astype(np.float32))
         for step in self._reductions:
             step.fit(x)
             x = self._batched(step.graph, x.astype(np.float32))
@@ -90,14 +94,14 @@ class Steps:
 
     def graph(self, z: tf.Tensor) -> tf.Tensor:
         """Features [b, D] of normalised windows [b, T, C] in the graph."""
-        x = self._window_features(z)
+        for step in self._rows:
+            z = step.graph(z)
+        x = self._side_by_side(z)
         for step in self._reductions:
             x = step.graph(x)
         return x
 
-    def _window_features(self, z: tf.Tensor) -> tf.Tensor:
-        for step in self._rows:
-            z = step.graph(z)
+    def _side_by_side(self, z: tf.Tensor) -> tf.Tensor:
         found = [step.graph(z) for step in self._features]
         return found[0] if len(found) == 1 else tf.concat(found, axis=1)
 

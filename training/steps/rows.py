@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
+from edge_agent.contract.records import Doubles
 from training.steps.base import Shape, Stage, Step
 
 
@@ -44,28 +46,40 @@ class Difference(Step[DifferenceSettings]):
 class ReferenceSettings:
     """`[[steps]]` of type `reference`."""
 
-    rows: int = 16
+    rows: int = 20
     """Oldest rows of the window whose mean the later rows are measured against."""
-    share: float = 1.0
-    """How much of that mean is taken off: 1 forgets every level older than the window, 0 none."""
+    drifting: float = 0.85
+    """Only channels that drift: those whose wander is at least this share of the variance of that mean; 0: all."""
 
     def __post_init__(self) -> None:
         """Refuse what refers to nothing."""
-        if self.rows < 1 or not 0 < self.share <= 1:
+        if self.rows < 2 or not 0 <= self.drifting < 1:
             raise ValueError(
-                f"rows must be at least 1 and share above 0 and at most 1, got {self.rows} and {self.share}"
+                f"rows must be at least 2 and drifting a share from 0 to below 1, got {self.rows} and {self.drifting}"
             )
 
 
 class Reference(Step[ReferenceSettings]):
-    """The later rows of the window against the mean of its oldest: a trailing reference for a normal state that drifts.
+    """The later rows of the window against the mean of its oldest, in channels that drift: a trailing reference.
 
-    The price: a lasting fault is seen only while the oldest rows are from before it, and a fault that grows more slowly
-    than the window forgets is never seen.
+        x_c -> x_c - mean of the oldest rows of x_c   where   1 - noise_c / variance_c >= drifting
+
+    `variance_c` is that of the mean of the oldest rows over the training windows, and `noise_c` what of it the scatter
+    within those rows explains: a quarter of the mean squared difference of their two halves, as for independent
+    readings. A temperature that creeps through training loses its level, which will be another tomorrow; a flow that
+    stays keeps it.
+
+    The price: in a channel that drifts a lasting fault is seen only while the oldest rows are from before it, and one
+    that grows more slowly than the window forgets is never seen.
+
+    Source: the two halves are the mean square successive difference of J. von Neumann, "Distribution of the ratio of
+    the mean square successive difference to the variance", Ann. Math. Statist. 12 (1941).
     """
 
     Settings = ReferenceSettings
     stage = Stage.ROWS
+    weights: Doubles
+    """float64 [C], 1 for channels that drift and 0 for the others."""
 
     def shape(self, given: Shape) -> Shape:
         """T is shorter by the reference."""
@@ -74,7 +88,17 @@ class Reference(Step[ReferenceSettings]):
             raise ValueError(f"rows must be below {rows}, the rows of a window, got {self.settings.rows}")
         return rows - self.settings.rows, channels
 
+    def fit(self, x: Doubles) -> None:
+        """Find the channels that drift."""
+        half = self.settings.rows // 2
+        older, newer = x[:, :half].mean(axis=1), x[:, half : 2 * half].mean(axis=1)
+        noise = np.mean((older - newer) ** 2, axis=0) / 4
+        variance = np.var((older + newer) / 2, axis=0)
+        wander = np.where(variance > 0, 1 - noise / np.where(variance > 0, variance, 1), 0.0)
+        drifts = (wander >= self.settings.drifting) | (self.settings.drifting == 0)
+        self.weights = drifts.astype(np.float64)
+
     def graph(self, x: tf.Tensor) -> tf.Tensor:
         """Subtract the mean of the oldest rows."""
         oldest = tf.reduce_mean(x[:, : self.settings.rows], axis=1, keepdims=True)
-        return x[:, self.settings.rows :] - self.settings.share * oldest
+        return x[:, self.settings.rows :] - oldest * tf.constant(self.weights, tf.float32)
