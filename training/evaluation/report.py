@@ -112,7 +112,8 @@ def figures(found: Metrics) -> list[Line]:
             (
                 "false alarms",
                 str(events.false_alarms),
-                f"without a faulty row; {_number(events.false_alarms_per_day)} a day",
+                f"without a faulty row, joined over a window and the hold-off; {_number(events.false_alarms_per_day)} "
+                "per day of normal rows (`backtest` counts events that the device opens, per day of all rows)",
             ),
         )
     ]
