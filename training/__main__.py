@@ -1,4 +1,4 @@
-"""Command line of the workstation: `python -m training init | fit | evaluate`."""
+"""Command line of the workstation: `python -m training init | fit | evaluate | bench | detectors`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from training.artifacts import Run, RunError
 from training.data import DataError
 from training.recipe import RecipeError, parse_recipe, recipe_text
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 ABOUT = """\
 Train a detector on your own recordings, in three steps:
 
@@ -22,6 +25,8 @@ Train a detector on your own recordings, in three steps:
   3. python -m training evaluate runs/pump   scores the rest; writes metrics.json and report.html to look at
 
 Then `python -m converters build runs/pump` makes the bundle for the device.
+
+Which detector? `python -m training detectors` lists them, `python -m training bench` compares them on your data.
 
 What a recording is: a CSV, CSV.gz or Parquet file with one reading a row, oldest first, and a column per channel.
 Mostly normal operation; an hour is a start, a day is good. Where faults are known, say so with a column that is above 0
@@ -36,6 +41,26 @@ Ready recipes, by what they are good at (training/recipes/<name>.toml):
   conv_autoencoder   patterns in time, such as vibration or cycles; int8
   lstm_forecaster    long memory, one reading at a time, cheapest per reading; int8
   lstm_autoencoder   patterns in time in short windows; int8
+"""
+
+
+BENCH_HELP = """\
+Fit, convert and judge detectors on labelled data, each data set by its official protocol, from the graphs that ship:
+
+  python -m training bench --data skab:SKAB/data/valve1 --detectors gaussian,pca --out out/skab
+
+writes results.json (a row per data set and detector), files.json (a row per file), results.md and results.html. What is
+done is kept in the output folder: run the same command again to go on after an interruption, or to add detectors.
+
+Kinds of data:
+  csv:FOLDER    your own CSV files: a column anomaly (above 0: faulty), and a column train (1: to fit on) or --fit-rows
+  skab:FOLDER   Skoltech Anomaly Benchmark; each file is fitted on its first 400 rows
+  nab:FOLDER    Numenta Anomaly Benchmark (data/, labels/); fitted on its probation, with its own score in the table
+  tep:FOLDER    Tennessee Eastman process: d00.dat to fit, dNN_te.dat to test
+  fan:FOLDER    ceiling fan at 200 Hz, in pieces of a second
+
+Detectors: `recommended`, `all`, names from `python -m training detectors`, board_NAME for a published method, or recipe
+files of your own; with commas between.
 """
 
 
@@ -54,6 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (RecipeError, DataError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
@@ -141,7 +169,42 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
     evaluate.set_defaults(command=_evaluate)
+    _add_bench(commands)
+    _add_detectors(commands)
     return parser
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="compare detectors on labelled data",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=BENCH_HELP,
+    )
+    bench.add_argument(
+        "--data", action="append", required=True, metavar="KIND:PATH", help="data set; may be repeated (kinds: above)"
+    )
+    bench.add_argument(
+        "--detectors",
+        default="recommended",
+        metavar="NAMES",
+        help="recommended, all, or names and recipe files with commas between (default: recommended)",
+    )
+    bench.add_argument("--boards", action="store_true", help="published methods as well (kind skab)")
+    bench.add_argument("--out", type=Path, required=True, metavar="DIR", help="results, and what is done so far")
+    bench.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
+    bench.add_argument("--fit-rows", type=int, metavar="N", help="kind csv: rows at the start of each file to fit on")
+    bench.set_defaults(command=_bench)
+
+
+def _add_detectors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    detectors = commands.add_parser(
+        "detectors",
+        help="list the detectors, what they need and where they come from",
+        description="List every detector by the name that recipes and `bench` give it.",
+    )
+    detectors.add_argument("--json", action="store_true", help="for programs")
+    detectors.set_defaults(command=_detectors)
 
 
 @contextmanager
@@ -198,6 +261,20 @@ def _evaluate(options: argparse.Namespace) -> None:
     )
     evaluation = evaluate_run(run, threshold=options.threshold, choice=choice, progress=not options.quiet)
     print(f"{write_report(run, evaluation)}\nwrote {run.path / 'metrics.json'} and {run.path / 'report.html'}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    with _quiet_libraries():
+        from training.experiments.bench.command import main as bench
+
+    print(bench(options))
+
+
+def _detectors(options: argparse.Namespace) -> None:
+    with _quiet_libraries():
+        from training.detectors.listing import as_json, as_text
+
+    print(as_json() if options.json else as_text())
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def series(values: Floats, names: Sequence[str], labels: Flags | None, alarms: F
         _shade(axes, labels, FAULT, 0, 1)
         _shade(axes, alarms, ALARM, 0, 0.06)
     axes.set_xlabel("reading")
-    return _svg(figure)
+    return svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -65,7 +65,7 @@ def score(rows: NDArray[np.int64], scores: Doubles, threshold: float, labels: Fl
     _shade(axes, labels, FAULT, 0, 1)
     axes.set(xlabel="reading", ylabel="score")
     axes.legend(loc="upper left")
-    return _svg(figure)
+    return svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -88,7 +88,7 @@ def ranking(labels: Flags, scores: Doubles, threshold: float) -> str:
     right.set(title="ROC", xlabel="false alarm rate", ylabel="recall", xlim=(-0.02, 1), ylim=(0, 1.02))
     left.legend(loc="lower left")
     right.legend(loc="lower right")
-    return _svg(figure)
+    return svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -100,7 +100,7 @@ def training(curves: Mapping[str, Sequence[float]]) -> str:
         axes.plot(np.arange(1, len(values) + 1), values, label=name.replace("_", " "))
     axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log")
     axes.legend()
-    return _svg(figure)
+    return svg(figure)
 
 
 def thinned(values: NDArray[np.floating], places: NDArray[np.int64] | None = None) -> tuple[NDArray[np.int64], Doubles]:
@@ -132,7 +132,7 @@ def _shade(axes: mpl.axes.Axes, flags: Flags | None, colour: str, bottom: float,
         axes.axvspan(start, stop, bottom, top, color=colour, linewidth=0, zorder=0 if top == 1 else 3)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """The figure as an SVG element without XML header."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})

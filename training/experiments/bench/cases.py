@@ -32,10 +32,15 @@ class Trial:
             raise ValueError(f"{self.name}: no row is left to test on after the training rows")
 
     @property
+    def all_labels(self) -> Flags:
+        """Labels of all rows, bool [n]."""
+        assert self.rows.labels is not None  # noqa: S101 - checked when built
+        return self.rows.labels
+
+    @property
     def labels(self) -> Flags:
         """Labels of the tested rows, bool [k]."""
-        assert self.rows.labels is not None  # noqa: S101 - checked when built
-        return self.rows.labels[self.tested]
+        return self.all_labels[self.tested]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,8 +71,9 @@ class DataSet:
 class Kind(Protocol):
     """A kind of data set: how its folder is laid out and what its official protocol is."""
 
-    about: str
-    """One line: what the path must be."""
+    @property
+    def about(self) -> str:
+        """One line: what the path must be."""
 
     def cases(self, path: Path) -> tuple[Case, ...]:
         """Read a folder.

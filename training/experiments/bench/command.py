@@ -4,58 +4,97 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
-from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
 
+from training.experiments.bench import report
 from training.experiments.bench.cases import DataSet
+from training.experiments.bench.controls import CONTROLS, outcomes
+from training.experiments.bench.entrants import Entrant, Published, find_entrants
 from training.experiments.bench.keeping import Outcome
 from training.experiments.bench.kinds import read_data
-from training.experiments.bench.recipes import Entrant, find_entrants
-from training.experiments.bench.running import run, tasks
+from training.experiments.bench.running import Task, run, tasks
 from training.experiments.bench.tables import Entry
-
-SINGLE_THREADED = {
-    "OMP_NUM_THREADS": "1",
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-    "CUDA_VISIBLE_DEVICES": "-1",
-}
-"""Environment of the workers: as many as asked share the cores, and costs are told of one thread."""
+from training.experiments.bench.workers import workers
+from training.recipe import RecipeError
 
 
-def main(options: argparse.Namespace) -> None:
-    """Run the command; raises what the kinds and recipes raise for wrong names and data."""
-    entrants = find_entrants(options.detectors)
-    data = read_data(options.data)
+def main(options: argparse.Namespace) -> str:
+    """Run the command.
+
+    Returns:
+        The tables and what was written, for the terminal.
+
+    Raises:
+        DataError: a kind or path is wrong, or the data cannot be read.
+        RecipeError: a detector or recipe is not known.
+    """
+    entrants = find_entrants(options.detectors, boards=options.boards)
+    data = read_data(options.data, options.fit_rows)
+    _check_kinds(entrants, data)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, value in SINGLE_THREADED.items():
-        os.environ.setdefault(name, value)
-    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as workers:
-        entries = compare(data, entrants, options.out, workers)
-    rows = [entry.pooled() for entry in entries]
-    _write_json(options.out / "results.json", rows)
-    _write_json(options.out / "files.json", [row for entry in entries for row in entry.by_file()])
+    with workers(options.jobs, options.out / "workers.log") as pool:
+        try:
+            entries = compare(data, entrants, options.out, pool, options.jobs)
+        except KeyboardInterrupt:
+            print(f"what is done is kept in {options.out}: run the same command again to go on", file=sys.stderr)
+            raise
+    return write(data, entries, options.out)
 
 
-def compare(data: Sequence[DataSet], entrants: Sequence[Entrant], out: Path, workers: Executor) -> list[Entry]:
-    """Every entrant on every data set."""
-    work = tasks(data, entrants, out)
-    outcomes: dict[tuple[str, str, str], Outcome] = {}
-    with tqdm(total=len(work), unit="fit", disable=None) as bar:
-        for task, outcome in run(work, workers):
-            outcomes[task.data, task.entrant.name, task.case.name] = outcome
-            bar.set_description(f"{task.data} {task.entrant.name} {task.case.name}")
+def _check_kinds(entrants: Sequence[Entrant | Published], data: Sequence[DataSet]) -> None:
+    for entrant in entrants:
+        if isinstance(entrant, Published) and entrant.kind not in {each.kind for each in data}:
+            raise RecipeError(f"{entrant.name} was published for {entrant.kind}: add --data {entrant.kind}:PATH")
+
+
+def compare(
+    data: Sequence[DataSet], entrants: Sequence[Entrant | Published], out: Path, pool: Executor, jobs: int = 1
+) -> list[Entry]:
+    """Every entrant on every data set, and every control; the bar tells the `jobs` tasks at work."""
+    left = dict.fromkeys(tasks(data, entrants, out))
+    done: dict[tuple[str, str], dict[str, Outcome]] = {}
+    with tqdm(total=len(left), unit="fit", disable=None) as bar:
+        bar.set_postfix_str(_at_work(left, jobs))
+        for task, outcome in run(list(left), pool):
+            done.setdefault((task.data, task.entrant.name), {})[task.case.name] = outcome
+            del left[task]
+            bar.set_postfix_str(_at_work(left, jobs), refresh=False)
             bar.update()
     return [
-        Entry.of(each, entrant.name, [outcomes[each.name, entrant.name, case.name] for case in each.cases])
+        entry
         for each in data
-        for entrant in entrants
+        for entry in (
+            *(
+                Entry.of(each, entrant.name, [done[each.name, entrant.name][case.name] for case in each.cases])
+                for entrant in entrants
+                if (each.name, entrant.name) in done
+            ),
+            *(Entry.of(each, name, outcomes(each, control)) for name, control in CONTROLS.items()),
+        )
     ]
+
+
+def _at_work(left: Iterable[Task], jobs: int) -> str:
+    """The first tasks that are not done."""
+    return ", ".join(f"{task.data} {task.entrant.name} {task.case.name}" for task in islice(left, jobs))
+
+
+def write(data: Sequence[DataSet], entries: Sequence[Entry], out: Path) -> str:
+    """Write the four files; gives the tables."""
+    rows = [entry.pooled() for entry in entries]
+    files = [row for entry in entries for row in entry.by_file()]
+    table = report.markdown(data, rows)
+    _write_json(out / "results.json", rows)
+    _write_json(out / "files.json", files)
+    (out / "results.md").write_text(table, encoding="utf-8")
+    (out / "results.html").write_text(report.html(entries, rows, files), encoding="utf-8")
+    return f"{table}\nwrote results.json, files.json, results.md and results.html in {out}"
 
 
 def _write_json(path: Path, value: object) -> None:

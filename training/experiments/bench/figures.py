@@ -112,7 +112,7 @@ def counted_figures(counts: Counts) -> dict[str, float | None]:
 
 def ranking_figures(labels: Sequence[Any], scores: Sequence[Any]) -> dict[str, float | None]:
     """Areas of scores against labels, given in pieces that are joined; None where one kind of rows is missing."""
-    truth, joined = np.concatenate(labels), np.concatenate(scores)
+    truth, joined = np.concatenate([np.empty(0, bool), *labels]), np.concatenate([np.empty(0), *scores])
     if truth.all() or not truth.any():
         return dict.fromkeys(("auc_pr", "auc_roc", "vus_pr"))
     return {

@@ -34,7 +34,7 @@ class Outcome:
     shipped: Shipped | None = None
     """None for controls and published methods, which ship nothing."""
     float_rows: tuple[Confusion, ...] = ()
-    """Rows counted with the float32 graph, one for each trial; empty where there is none."""
+    """Rows counted with the float32 graph where int8 ships, one for each trial; empty where it does not."""
     reason: str = ""
     """Why it failed."""
 

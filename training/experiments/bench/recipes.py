@@ -7,80 +7,19 @@ the thresholds. Times of the recipe that count rows at its own rate (`guard_s`) 
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-import tomllib
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from training.detectors import DETECTORS
 from training.experiments.bench.cases import Case
-from training.recipe import RecipeError, TimeUnit, recipe_text
-
-READY = Path(__file__).parents[2] / "recipes"
-"""Folder of the ready recipes."""
-
-RECOMMENDED = ("gaussian", "pca", "conv_autoencoder", "lstm_forecaster", "lstm_autoencoder")
-"""The detectors that `--detectors recommended` runs."""
+from training.experiments.bench.entrants import Entrant
+from training.recipe import TimeUnit
 
 TIME, LABELS = "time", "anomaly"
 """Columns of the training file that the bench writes, beside its channels."""
 
 TABLES = ("steps", "scaling", "detector", "training", "prefilter", "decision")
 """Parts of a recipe that belong to the detector, whatever the data."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrant:
-    """A detector with its settings, as a row of the table names it."""
-
-    name: str
-    tables: dict[str, Any]
-    """Parsed TOML of its recipe."""
-
-    @property
-    def type(self) -> str:
-        """Which detector it is."""
-        return str(self.tables["detector"]["type"])
-
-    @property
-    def needs_labels(self) -> bool:
-        """It is shown the labels of the training rows."""
-        return DETECTORS[self.type].needs_labels
-
-
-def find_entrants(asked: str) -> list[Entrant]:
-    """Detectors by name: `recommended`, `all`, or names and recipe files with commas between.
-
-    Raises:
-        RecipeError: a name is not known (with the nearest), or a recipe cannot be read.
-    """
-    lists = {"recommended": RECOMMENDED, "all": tuple(DETECTORS)}
-    names = [name for part in asked.split(",") for name in lists.get(part.strip(), (part.strip(),)) if name]
-    return [_entrant(name) for name in dict.fromkeys(names)]
-
-
-def _entrant(name: str) -> Entrant:
-    if name.endswith(".toml"):
-        return _from_file(Path(name).stem, Path(name))
-    if name not in DETECTORS:
-        near = difflib.get_close_matches(name, [*DETECTORS, "recommended", "all"], 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are recommended, all, {', '.join(DETECTORS)}"
-        raise RecipeError(f"--detectors: {name!r} is neither a detector nor a recipe FILE.toml, {hint}")
-    ready = READY / f"{name}.toml"
-    return _from_file(name, ready) if ready.is_file() else Entrant(name=name, tables={"detector": {"type": name}})
-
-
-def _from_file(name: str, path: Path) -> Entrant:
-    try:
-        tables = tomllib.loads(recipe_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path} is not TOML: {error}") from error
-    if tables.get("detector", {}).get("type") not in DETECTORS:
-        raise RecipeError(f"{path}: [detector] type must be one of {', '.join(DETECTORS)}")
-    return Entrant(name=name, tables=tables)
 
 
 def case_recipe(entrant: Entrant, case: Case) -> str:

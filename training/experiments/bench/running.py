@@ -25,19 +25,24 @@ from edge_agent.errors import EdgeAgentError
 from training.artifacts import RunError
 from training.data import DataError
 from training.detectors import DETECTORS
-from training.evaluation.metrics import confusion
-from training.experiments.bench.cases import Case, DataSet
+from training.evaluation.metrics import Confusion, confusion
+from training.experiments.bench.boards import BOARDS
+from training.experiments.bench.cases import Case, DataSet, Trial
 from training.experiments.bench.digests import case_digest, code_digest, digest
+from training.experiments.bench.entrants import Entrant, Published
 from training.experiments.bench.figures import Shipped
-from training.experiments.bench.judging import judge
+from training.experiments.bench.judging import from_alarms, judge
 from training.experiments.bench.keeping import Outcome, fresh, keep, kept
-from training.experiments.bench.recipes import Entrant, case_recipe
+from training.experiments.bench.recipes import case_recipe
 from training.recipe import RecipeError
 
 RUNTIME = "litert"
 """The runtime that scores here, and whose parity is told."""
 
 NS_PER_US = 1e3
+
+SEED = 1
+"""Of the published methods."""
 
 EXPECTED = (DataError, RecipeError, RunError, Refused, EdgeAgentError)
 """Failures that say what is wrong with data, recipe or graph."""
@@ -48,7 +53,7 @@ class Task:
     """One entrant on one case."""
 
     data: str
-    entrant: Entrant
+    entrant: Entrant | Published
     case: Case
     out: Path
 
@@ -58,19 +63,20 @@ class Task:
         return self.out / "kept" / _file(self.data) / _file(self.entrant.name) / _file(self.case.name)
 
 
-def tasks(data: Sequence[DataSet], entrants: Sequence[Entrant], out: Path) -> list[Task]:
-    """All the work, in the order of the tables."""
+def tasks(data: Sequence[DataSet], entrants: Sequence[Entrant | Published], out: Path) -> list[Task]:
+    """All the work, in the order of the tables; published methods on their kind of data alone."""
     return [
         Task(data=each.name, entrant=entrant, case=case, out=out)
         for each in data
         for entrant in entrants
+        if isinstance(entrant, Entrant) or entrant.kind == each.kind
         for case in each.cases
     ]
 
 
-def run(work: Sequence[Task], workers: Executor) -> Iterator[tuple[Task, Outcome]]:
+def run(work: Sequence[Task], pool: Executor) -> Iterator[tuple[Task, Outcome]]:
     """Do the tasks; gives each as it is done."""
-    running = {workers.submit(outcome_of, task): task for task in work}
+    running = {pool.submit(outcome_of, task): task for task in work}
     try:
         for done in as_completed(running):
             yield running[done], done.result()
@@ -81,16 +87,15 @@ def run(work: Sequence[Task], workers: Executor) -> Iterator[tuple[Task, Outcome
 
 def outcome_of(task: Task) -> Outcome:
     """What comes of an entrant on a case: kept, or made and kept."""
-    key = digest(
-        case_recipe(task.entrant, task.case),
-        case_digest(task.case),
-        code_digest(DETECTORS[task.entrant.type].__module__),
-    )
+    key = key_of(task.entrant, task.case)
     if (known := kept(task.folder, key)) is not None:
         return known
     folder = fresh(task.folder)
     try:
-        outcome = _made(task, folder)
+        if isinstance(task.entrant, Entrant):
+            outcome = _shipped(task.entrant, task.case, folder)
+        else:
+            outcome = _published(task.entrant, task.case)
     except EXPECTED as error:
         outcome = Outcome(reason=str(error))
     except Exception as error:  # noqa: BLE001 - one detector's bug must not end the comparison of the others
@@ -100,20 +105,37 @@ def outcome_of(task: Task) -> Outcome:
     return outcome
 
 
-def _made(task: Task, folder: Path) -> Outcome:
+def key_of(entrant: Entrant | Published, case: Case) -> str:
+    """Digest of all that the result depends on."""
+    if isinstance(entrant, Published):
+        return digest(entrant.name, case_digest(case), code_digest(BOARDS[entrant.name].__module__))
+    code = code_digest(DETECTORS[entrant.type].__module__)
+    return digest(case_recipe(entrant, case), case_digest(case), code)
+
+
+def _published(entrant: Published, case: Case) -> Outcome:
+    """Fit and judge a published method."""
+    judged = []
+    for trial in case.trials:
+        alarms, scores = BOARDS[entrant.name](case.train.values, trial.rows.values[trial.tested], SEED)
+        judged.append(from_alarms(alarms, scores, trial, case.rate_hz))
+    return Outcome(judged=tuple(judged))
+
+
+def _shipped(entrant: Entrant, case: Case, folder: Path) -> Outcome:
+    """Fit and convert a detector, and judge the graph that would ship."""
     # Imported here: TensorFlow is for the workers alone.
     from training.experiments.bench.shipping import ship
 
     start = time.monotonic()
-    data = ship(task.entrant, task.case, folder / "work")
+    data = ship(entrant, case, folder / "work")
     (folder / "model.bundle").write_bytes(data)
     shutil.rmtree(folder / "work")
-    bundle, trials = Bundle.read(data), task.case.trials
+    bundle, trials = Bundle.read(data), case.trials
     spec = _default(bundle)
     found = [judge(bundle, spec, trial) for trial in trials]
     if all(each.judged.unscored == len(each.judged.scores) for each in found):
         raise DataError(f"no row could be scored: {'; '.join(dict.fromkeys(found[0].reasons)) or 'too few rows'}")
-    floats = [each for each in bundle.manifest.graphs if each.format is GraphFormat.FLOAT32]
     return Outcome(
         judged=tuple(each.judged for each in found),
         shipped=Shipped(
@@ -124,9 +146,15 @@ def _made(task: Task, folder: Path) -> Outcome:
             grade=spec.calibration.grade.value,
             seconds=time.monotonic() - start,
         ),
-        float_rows=tuple(
-            confusion(trial.labels, judge(bundle, each, trial).judged.alarms) for each in floats for trial in trials
-        ),
+        float_rows=_float_rows(bundle, trials) if spec.format is not GraphFormat.FLOAT32 else (),
+    )
+
+
+def _float_rows(bundle: Bundle, trials: Sequence[Trial]) -> tuple[Confusion, ...]:
+    """Rows counted with the float32 graph, where the bundle has one: what int8 costs."""
+    floats = [spec for spec in bundle.manifest.graphs if spec.format is GraphFormat.FLOAT32]
+    return tuple(
+        confusion(trial.labels, judge(bundle, spec, trial).judged.alarms) for spec in floats for trial in trials
     )
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from converters.build import Options, build
 from converters.conversion import Child
 from training.experiments.bench.cases import Case
-from training.experiments.bench.recipes import LABELS, TIME, Entrant, case_recipe
+from training.experiments.bench.entrants import Entrant
+from training.experiments.bench.recipes import LABELS, TIME, case_recipe
 from training.fit import fit, locate
 from training.recipe import parse_recipe
 

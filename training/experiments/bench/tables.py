@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.metrics import Confusion
+from training.evaluation import nab
+from training.evaluation.intervals import bootstrap_interval
+from training.evaluation.metrics import Confusion, event_rows
 from training.experiments.bench.cases import Case, DataSet, Trial
 from training.experiments.bench.figures import (
     Counts,
@@ -23,6 +25,12 @@ from training.experiments.bench.judging import Judged
 from training.experiments.bench.keeping import Outcome
 
 Row = dict[str, Any]
+
+FEWEST_FILES = 5
+"""Files below which an interval over files tells nothing."""
+
+SEED = 1
+"""Of the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,13 +69,18 @@ class Entry:
 
     def pooled(self) -> Row:
         """The row of `results.json`."""
-        failed = [outcome.reason for outcome in self.outcomes if outcome.reason]
-        trials = sum(len(case.trials) for case in self.data.cases)
-        return _row(self.data, self.detector, self.found, self.outcomes) | {
-            "files": len(self.found),
-            "failed": trials - len(self.found),
-            "reason": failed[0] if failed else "",
-        }
+        reasons = [outcome.reason for outcome in self.outcomes if outcome.reason]
+        failed = sum(len(case.trials) for case in self.data.cases) - len(self.found)
+        row = _row(self.data, self.detector, self.found, self.outcomes)
+        row |= {"files": len(self.found), "failed": failed, "reason": reasons[0] if reasons else ""}
+        row["f1_low"], row["f1_high"] = _interval([each.counts.rows for each in self.found])
+        if self.data.kind == "nab":
+            row |= {f"nab_{name}": None if failed else nab.score(self._series(), name).score for name in nab.PROFILES}
+        return row
+
+    def _series(self) -> list[nab.Series]:
+        """The whole files as NAB scores them: what is fitted on is its probation, and never detected."""
+        return [_series(each) for each in self.found]
 
     def by_file(self) -> list[Row]:
         """The rows of `files.json`."""
@@ -78,6 +91,22 @@ class Entry:
             for case, outcome in zip(self.data.cases, self.outcomes, strict=True)
             for trial in case.trials
         ]
+
+
+def _series(found: Found) -> nab.Series:
+    rows, relative = found.trial.rows, found.judged.relative
+    scores = np.full(len(rows), relative.min())
+    scores[found.trial.tested] = relative
+    events = event_rows(found.trial.all_labels)
+    windows = tuple((int(rows.t_ns[start]), int(rows.t_ns[stop - 1])) for start, stop in events)
+    return nab.Series(scores=scores, t_ns=rows.t_ns, windows=windows)
+
+
+def _interval(counts: Sequence[Confusion]) -> tuple[float | None, float | None]:
+    """95 % interval of F1 over the files; None with too few of them to draw from, or without a faulty row."""
+    if len(counts) < FEWEST_FILES or summed_rows(counts).f1 is None:
+        return None, None
+    return bootstrap_interval(counts, lambda drawn: summed_rows(drawn).f1, seed=SEED)
 
 
 def _found(case: Case, trial: Trial, outcome: Outcome, number: int) -> Found:
@@ -93,7 +122,7 @@ def _found(case: Case, trial: Trial, outcome: Outcome, number: int) -> Found:
 
 
 def _row(data: DataSet, detector: str, found: Sequence[Found], outcomes: Sequence[Outcome]) -> Row:
-    floats = [each.float_rows for each in found if each.float_rows is not None]
+    floats = [each.counts.rows if each.float_rows is None else each.float_rows for each in found]
     tested = sum(len(each.trial.labels) for each in found)
     return {
         "data": data.name,
@@ -101,7 +130,9 @@ def _row(data: DataSet, detector: str, found: Sequence[Found], outcomes: Sequenc
         **counted_figures(summed([each.counts for each in found])),
         **_rankings(found),
         **_shipped([outcome.shipped for outcome in outcomes if outcome.shipped]),
-        "f1_float32": summed_rows(floats).f1 if floats else None,
+        "f1_float32": summed_rows(floats).f1,
+        "f1_low": None,
+        "f1_high": None,
         "rows": tested,
         "unscored": sum(each.judged.unscored for each in found),
     }

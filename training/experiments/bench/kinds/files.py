@@ -7,17 +7,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from training.data import Recording
+from training.experiments.bench.cases import Flags
 from training.splits import Rows
-
-WHOLE = slice(None)
 
 
 def in_order(files: Iterable[Path]) -> list[Path]:
     """Sort by name with numbers as numbers: 2.csv before 10.csv."""
-    return sorted(files, key=lambda path: [(part.zfill(20)) for part in re.split(r"(\d+)", path.as_posix())])
+    return sorted(files, key=lambda path: [part.zfill(20) for part in re.split(r"(\d+)", path.as_posix())])
 
 
-def stretch(recording: Recording, part: slice = WHOLE) -> Rows:
-    """Rows of a recording."""
-    labels = None if recording.labels is None else recording.labels[part]
-    return Rows(values=recording.values[part], t_ns=recording.t_ns[part], labels=labels)
+def stretch(recording: Recording) -> Rows:
+    """The rows of a recording."""
+    return Rows(values=recording.values, t_ns=recording.t_ns, labels=recording.labels)
+
+
+def part_of(rows: Rows, chosen: slice | Flags) -> Rows:
+    """Some of the rows."""
+    labels = None if rows.labels is None else rows.labels[chosen]
+    return Rows(values=rows.values[chosen], t_ns=rows.t_ns[chosen], labels=labels)

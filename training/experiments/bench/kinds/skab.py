@@ -12,7 +12,7 @@ import numpy as np
 
 from training.data import DataError, find_channels, read_recording
 from training.experiments.bench.cases import Case, Trial
-from training.experiments.bench.kinds.files import in_order, stretch
+from training.experiments.bench.kinds.files import in_order, part_of, stretch
 from training.recipe import DataSettings
 
 FIT_ROWS = 400
@@ -49,6 +49,6 @@ def _case(file: Path, name: str) -> Case:
         name=name,
         channels=tuple(channel.name for channel in channels),
         rate_hz=RATE_HZ,
-        train=stretch(recording, slice(FIT_ROWS)),
+        train=part_of(rows, slice(FIT_ROWS)),
         trials=(Trial(name=name, rows=rows, tested=np.arange(len(rows)) >= FIT_ROWS),),
     )

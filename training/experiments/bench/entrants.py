@@ -1,0 +1,86 @@
+"""What is compared: detectors with their recipes, and published methods, by the names of the command line."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.detectors import DETECTORS
+from training.experiments.bench.boards import BOARDS
+from training.recipe import RecipeError, recipe_text
+
+READY = Path(__file__).parents[2] / "recipes"
+"""Folder of the ready recipes."""
+
+RECOMMENDED = ("gaussian", "pca", "conv_autoencoder", "lstm_forecaster", "lstm_autoencoder")
+"""The detectors that `--detectors recommended` runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrant:
+    """A detector with its settings, as a row of the table names it."""
+
+    name: str
+    tables: dict[str, Any]
+    """Parsed TOML of its recipe."""
+
+    @property
+    def type(self) -> str:
+        """Which detector it is."""
+        return str(self.tables["detector"]["type"])
+
+    @property
+    def needs_labels(self) -> bool:
+        """It is shown the labels of the training rows."""
+        return DETECTORS[self.type].needs_labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A published method, which is fitted and judged here but ships nothing."""
+
+    name: str
+    kind: str = "skab"
+    """The kind of data set that it was published for."""
+
+
+def find_entrants(asked: str, *, boards: bool = False) -> list[Entrant | Published]:
+    """Detectors by name: `recommended`, `all`, or names and recipe files with commas between.
+
+    Args:
+        asked: as on the command line.
+        boards: every published method as well.
+
+    Raises:
+        RecipeError: a name is not known (with the nearest), or a recipe cannot be read.
+    """
+    lists = {"recommended": RECOMMENDED, "all": tuple(DETECTORS)}
+    names = [name for part in asked.split(",") for name in lists.get(part.strip(), (part.strip(),)) if name]
+    return [_entrant(name) for name in dict.fromkeys([*names, *(BOARDS if boards else ())])]
+
+
+def _entrant(name: str) -> Entrant | Published:
+    if name in BOARDS:
+        return Published(name=name)
+    if name.endswith(".toml"):
+        return _from_file(Path(name).stem, Path(name))
+    if name not in DETECTORS:
+        known = ["recommended", "all", *DETECTORS, *BOARDS]
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        raise RecipeError(f"--detectors: {name!r} is neither a detector nor a recipe FILE.toml, {hint}")
+    ready = READY / f"{name}.toml"
+    return _from_file(name, ready) if ready.is_file() else Entrant(name=name, tables={"detector": {"type": name}})
+
+
+def _from_file(name: str, path: Path) -> Entrant:
+    try:
+        tables = tomllib.loads(recipe_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from error
+    if tables.get("detector", {}).get("type") not in DETECTORS:
+        raise RecipeError(f"{path}: [detector] type must be one of {', '.join(DETECTORS)}")
+    return Entrant(name=name, tables=tables)
