@@ -1,7 +1,7 @@
 """From a recipe to a run folder.
 
-    recordings -> splits -> normalisation -> windows -> detector -> score graph
-                                               └──────> prefilter
+    recordings -> splits -> cleaning -> normalisation -> windows -> detector -> score graph
+                                                           └──────> prefilter
     all of it -> run folder, complete only when run.json is there
 
 The same recipe, data and versions give the same weights: every source of chance is seeded. The folder is
@@ -30,6 +30,7 @@ from edge_agent.contract.rate import TOLERANCE, measured_rate_hz
 from edge_agent.contract.records import Floats
 from edge_agent.contract.stuck import stuck_limits
 from training.artifacts import Run, RunInfo, write_info, write_json
+from training.cleaning import without_outliers, without_spikes
 from training.data import DataError, Recording, as_channels, find_channels, read_recording
 from training.detectors import detector_class, make_detector
 from training.detectors.base import Curves, Detector, NormalData
@@ -94,13 +95,17 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
     parts = split(recordings, tests, recipe, supervised=cls.needs_labels)
     check_rate(parts.training, recipe)
     spec = input_spec(recipe, channels, parts.training, streaming=cls.streaming)
-    train = windows_of(parts.training, spec.rule())
-    check_enough(train, "training")
+    training, spikes = without_spikes(parts.training, recipe.cleaning.spikes, recipe.windows.hold)
+    found = windows_of(training, spec.rule())
+    check_enough(found, "training")
     validation = windows_of(parts.validation, spec.rule())
     check_enough(validation, "validation")
     faulty = faulty_windows(parts, spec, recipe) if cls.needs_labels else None
-    front = Front.fit(plausible(joined(parts.training), spec), recipe.scaling.method, recipe.scaling.body_range)
+    front = Front.fit(plausible(joined(training), spec), recipe.scaling.method, recipe.scaling.body_range)
     detector = make_detector(recipe, front)
+    train = without_outliers(found, front, recipe.cleaning.outliers)
+    cleaned = {"outliers": len(found.values) - len(train.values), "spikes": spikes.tolist()}
+    logger.info("left out of training: %d windows as outliers, %s spikes a channel", *cleaned.values())
     prefilter = _prefilter(train, spec)
     curves = detector.fit(_normal_data(train, faulty, spec), progress=progress)
     unfinished = _fresh_folder(out)
@@ -108,7 +113,8 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
     _write_arrays(unfinished, train, parts)
     prefilter.to_npz(unfinished / "prefilter.npz")
     (unfinished / "recipe.toml").write_text(sources.recipe_text, encoding="utf-8")
-    write_json(unfinished / "metrics.json", {"fit": _figures(train, validation, faulty, parts, curves)})
+    figures = _figures(train, validation, faulty, parts, curves) | {"cleaning": cleaned}
+    write_json(unfinished / "metrics.json", {"fit": figures})
     write_json(unfinished / "provenance.json", _provenance([*recordings, *tests], recipe))
     write_info(unfinished, _info(recipe, detector, spec))
     return _finish(unfinished, out)
