@@ -11,7 +11,7 @@ NAMES = ("speed", "load", "heat")
 START = "2024-01-01T00:00:00Z"
 
 
-def machine(rows: int, *, seed: int = 0, fault: slice | None = None) -> np.ndarray:
+def machine(rows: int, *, seed: int = 0, fault: slice | np.ndarray | None = None) -> np.ndarray:
     """Normal readings [rows, 3]; in `fault` the load is off by some ten spreads."""
     rng = np.random.default_rng(seed)
     turn = np.arange(rows) / 20
@@ -23,21 +23,36 @@ def machine(rows: int, *, seed: int = 0, fault: slice | None = None) -> np.ndarr
     return np.stack([speed, load, heat], axis=1)
 
 
-def table(rows: int, *, seed: int = 0, fault: slice | None = None, rate_hz: float = 1.0) -> pd.DataFrame:
-    """The readings with time and label columns."""
-    labels = np.zeros(rows, int)
-    if fault is not None:
-        labels[fault] = 1
+def table(
+    rows: int, *, seed: int = 0, fault: slice | None = None, learned: slice | None = None, rate_hz: float = 1.0
+) -> pd.DataFrame:
+    """The readings with time and label columns; `learned` is a fault of the same kind before the other."""
+    faulty = np.isin(np.arange(rows), np.concatenate([np.arange(rows)[part or slice(0)] for part in (fault, learned)]))
     times = pd.Timestamp(START) + pd.to_timedelta(np.arange(rows) / rate_hz, unit="s")
     stamps = times.strftime("%Y-%m-%dT%H:%M:%S.%f")
     return pd.DataFrame(
-        {"time": stamps, **dict(zip(NAMES, machine(rows, seed=seed, fault=fault).T, strict=True)), "fault": labels}
+        {
+            "time": stamps,
+            **dict(zip(NAMES, machine(rows, seed=seed, fault=faulty).T, strict=True)),
+            "fault": faulty.astype(int),
+        }
     )
 
 
-def write_csv(path: Path, rows: int = 600, *, fault: slice | None = slice(500, 550), separator: str = ",") -> Path:
-    """Write a recording with one labelled fault."""
-    table(rows, fault=fault).to_csv(path, index=False, sep=separator)
+LEARNED = slice(120, 150)
+"""Rows of a fault in the training part, for detectors that learn from labels."""
+
+
+def write_csv(
+    path: Path,
+    rows: int = 600,
+    *,
+    fault: slice | None = slice(500, 550),
+    learned: slice | None = None,
+    separator: str = ",",
+) -> Path:
+    """Write a recording with one labelled fault, or one more in the training part."""
+    table(rows, fault=fault, learned=learned).to_csv(path, index=False, sep=separator)
     return path
 
 

@@ -13,15 +13,21 @@ from edge_agent.errors import ManifestError
 from training.detectors.base import Detector
 from training.detectors.conv_autoencoder import ConvAutoencoder
 from training.detectors.gaussian import GaussianDetector
+from training.detectors.knn_classifier import KnnClassifierDetector
+from training.detectors.logistic import LogisticDetector
 from training.detectors.lstm_autoencoder import LstmAutoencoder
 from training.detectors.lstm_forecaster import LstmForecaster
 from training.detectors.pca import PcaDetector
+from training.detectors.svm import SvmDetector
 from training.graph import Front
 from training.recipe import Recipe, RecipeError
 
 DETECTORS: dict[str, type[Detector[Any]]] = {
     "gaussian": GaussianDetector,
     "pca": PcaDetector,
+    "svm": SvmDetector,
+    "knn_classifier": KnnClassifierDetector,
+    "logistic": LogisticDetector,
     "conv_autoencoder": ConvAutoencoder,
     "lstm_forecaster": LstmForecaster,
     "lstm_autoencoder": LstmAutoencoder,

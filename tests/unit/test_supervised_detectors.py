@@ -1,0 +1,176 @@
+"""Detectors that learn from labelled faults, and pseudo-labels where there are none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_agent.contract.records import Doubles
+from tests.recordings import LEARNED, machine, recipe, table, write_csv
+from training.artifacts import Run
+from training.data import DataError
+from training.evaluation.metrics import auc_roc
+from training.recipe import RecipeError, TrainingSettings, parse_recipe
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's own
+
+CLASSIFIERS = ("svm", "knn_classifier", "logistic")
+
+
+def learned(name: str, normal: Doubles, faulty: Doubles, **settings: object) -> Any:
+    """A classifier of features [n, 2] and [m, 2]."""
+    from training.detectors import DETECTORS
+    from training.graph import Front
+
+    front = Front(centre=np.zeros(2), spread=np.ones(2), body_range=20.0)
+    cls: Any = DETECTORS[name]
+    detector = cls(cls.Settings(**settings), TrainingSettings(), front, 2, ({"type": "trailing_means", "rows": [1]},))
+    detector.fit_features(normal, faulty, progress=False)
+    return detector
+
+
+def cloud(rows: int, *middle: float, seed: int = 0) -> Doubles:
+    return np.random.default_rng(seed).standard_normal((rows, 2)) + np.array(middle)
+
+
+def ray(x: float, y: float, *, most: float = 60.0) -> Doubles:
+    return np.linspace(0, most, 601)[:, np.newaxis] * np.array([[x, y]])
+
+
+def run_of(folder: Path, text: str) -> Run:
+    from training.fit import fit, locate
+
+    parsed = parse_recipe(text)
+    return fit(parsed, locate(parsed, text, folder), folder / "run", progress=False)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_labels_tell_a_fault_within_normal_spread_better_than_a_density(name: str) -> None:
+    normal, faulty = cloud(400, 0, 0), cloud(100, 0, 2, seed=1)
+    fresh, labels = np.concatenate([cloud(400, 0, 0, seed=2), cloud(400, 0, 2, seed=3)]), np.repeat([False, True], 400)
+    supervised, density = (
+        auc_roc(labels, learned(which, normal, faulty).scores(fresh)) for which in (name, "gaussian")
+    )
+    assert supervised is not None
+    assert density is not None
+    assert supervised > density + 0.04
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("direction", [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0), (0.7, -0.7)])
+def test_a_fault_never_looks_more_normal_again_between_known_faults_or_behind_them(
+    name: str, direction: tuple[float, float]
+) -> None:
+    normal = cloud(300, 0, 0)
+    detector = learned(name, normal, np.concatenate([cloud(60, 8, 0), cloud(60, 25, 0), cloud(60, 0, 12)]))
+    scores = detector.scores(ray(*direction))
+    past = scores[:-1] > detector.scores(normal).max()
+    assert past.any()
+    assert (np.diff(scores)[past] >= -1e-5 * np.abs(scores[:-1][past])).all()
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_what_no_label_tells_of_is_strange_where_it_is_far_from_everything(name: str) -> None:
+    normal = cloud(300, 0, 0)
+    detector = learned(name, normal, cloud(60, 8, 0))
+    assert detector.scores(np.array([[0.0, -15.0], [-15.0, 0.0]])).min() > detector.scores(normal).max()
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_few_faults_weigh_as_much_as_many_normal_windows(name: str) -> None:
+    normal, faulty = cloud(1000, 0, 0), cloud(300, 3, 0, seed=1)
+    few, many = (learned(name, normal, x) for x in (faulty[:6], faulty))
+    at = cloud(200, 3, 0, seed=2)
+    limits = [np.quantile(detector.scores(normal), 0.95) for detector in (few, many)]
+    caught = [(detector.scores(at) > limit).mean() for detector, limit in zip((few, many), limits, strict=True)]
+    assert caught[0] > 0.6
+    assert caught[0] > caught[1] - 0.15
+
+
+def test_logistic_regression_gives_no_weight_to_the_side_where_no_fault_was() -> None:
+    detector = learned("logistic", cloud(300, 0, 0), cloud(60, 5, 0, seed=1))
+    above, below = np.split(detector.weights, 2)
+    assert above[0] > 0.5
+    assert below[0] == 0
+    assert max(above[1], below[1]) < 0.2 * above[0]
+
+
+def test_support_vectors_are_reduced_to_the_setting_with_nearly_the_same_decision() -> None:
+    normal, faulty = cloud(600, 0, 0), cloud(600, 2, 0, seed=1)
+    full = learned("svm", normal, faulty, vectors=2000)
+    reduced = learned("svm", normal, faulty, vectors=24)
+    assert len(full.vectors) > 100
+    assert len(reduced.vectors) <= 24
+    at = cloud(200, 1, 0, seed=2)
+    assert np.abs(full.scores(at) - reduced.scores(at)).mean() < 0.1 * full.scores(at).std()
+
+
+def test_a_linear_machine_keeps_one_direction() -> None:
+    from training.detectors.svm import Kernel
+
+    detector = learned("svm", cloud(300, 0, 0), cloud(60, 5, 0, seed=1), kernel=Kernel.LINEAR)
+    assert detector.weights.shape == (2,)
+    assert detector.weights[0] > 3 * abs(detector.weights[1])
+
+
+def test_examples_are_thinned_evenly() -> None:
+    from training.detectors.classifier import MOST_EXAMPLES, thinned
+
+    rows = np.arange(10 * MOST_EXAMPLES, dtype=float)[:, np.newaxis]
+    few = thinned(rows)
+    assert len(few) == MOST_EXAMPLES
+    assert (few[0], few[-1]) == (rows[0], rows[-1])
+    assert np.ptp(np.diff(few[:, 0])) <= 1
+
+
+def test_a_training_part_without_a_fault_is_refused_with_where_the_faults_are(tmp_path: Path) -> None:
+    write_csv(tmp_path / "machine.csv")
+    with pytest.raises(
+        DataError,
+        match=r"svm learns from labelled faults; the training part has none: 50 labelled rows are in the test",
+    ):
+        run_of(tmp_path, recipe("svm"))
+
+
+def test_a_recording_without_labels_is_refused_with_where_to_name_them(tmp_path: Path) -> None:
+    table(600).drop(columns="fault").to_csv(tmp_path / "machine.csv", index=False)
+    with pytest.raises(DataError, match=r"logistic learns from labelled faults.*label_column or labels_file"):
+        run_of(tmp_path, recipe("logistic").replace('label_column = "fault"\n', ""))
+
+
+def test_faults_that_give_no_window_are_refused_with_their_count(tmp_path: Path) -> None:
+    write_csv(tmp_path / "machine.csv", learned=slice(0, 5))
+    with pytest.raises(DataError, match="its 5 labelled rows gave no complete window"):
+        run_of(tmp_path, recipe("svm"))
+
+
+def test_a_run_counts_the_windows_it_learned_faults_from_and_thresholds_stay_normal(tmp_path: Path) -> None:
+    write_csv(tmp_path / "machine.csv", learned=LEARNED)
+    run = run_of(tmp_path, recipe("logistic"))
+    assert run.metrics["fit"]["windows"]["faulty"] == 30 - 3
+    high = machine(600)[:, 1].max() + 1
+    assert run.train_windows[:, :, 1].max() < high
+    assert run.validation[0][:, 1].max() < high
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("svm", "cost = 0.0", "above 0"),
+        ("svm", "vectors = 1", "at least 2"),
+        ("svm", 'kernel = "rbff"', "rbf"),
+        ("knn_classifier", "prototypes = 0", "at least 1"),
+        ("logistic", "penalty = 0.0", "above 0"),
+    ],
+)
+def test_settings_that_learn_nothing_are_refused(tmp_path: Path, name: str, settings: str, words: str) -> None:
+    write_csv(tmp_path / "machine.csv", learned=LEARNED)
+    with pytest.raises(RecipeError, match=words):
+        run_of(tmp_path, recipe(name, settings))
