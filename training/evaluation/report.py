@@ -112,8 +112,10 @@ def figures(found: Metrics) -> list[Line]:
             (
                 "false alarms",
                 str(events.false_alarms),
-                f"without a faulty row, joined over a window and the hold-off; {_number(events.false_alarms_per_day)} "
-                "per day of normal rows (`backtest` counts events that the device opens, per day of all rows)",
+                (
+                    f"joined over a window and the hold-off; {_number(events.false_alarms_per_day)} per day of normal "
+                    "rows (`backtest` counts the events that the device opens, per day of all rows)"
+                ),
             ),
         )
     ]
