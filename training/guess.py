@@ -33,6 +33,9 @@ TIME_NAMES = re.compile(r"(date|time|timestamp|datetime|ts|t)([ _-]?(stamp|utc|n
 TEST_LINE = "test = 0.25  # share of each recording, at its end, that is only tested on, where there are labels"
 """Of an own recording's recipe, instead of the row count of a protocol."""
 
+ROWS_LINE = "fit_rows = {rows}  # the first rows of each file, for training and validation; the rest is tested on"
+"""The row count of a protocol."""
+
 GAP_SAMPLES = 3.5
 """A step of more than so many usual intervals is a gap: up to three readings may be missing in a row."""
 
@@ -152,10 +155,10 @@ def write_recipe(data: Path, detector: str, out: Path, *, replace: bool, fit_row
 def _tail(ready: str, fit_rows: int | None) -> str:
     """A ready recipe from its split on, by shares unless rows are asked for."""
     tail = ready[ready.index("\n[split]") + 1 :]
-    if fit_rows is not None:
-        return re.sub(r"^fit_rows = \d+", f"fit_rows = {fit_rows}", tail, flags=re.MULTILINE)
-    tail = re.sub(r"^guard_s = .*\n", "", tail, flags=re.MULTILINE)
-    return re.sub(r"^fit_rows = .*$", TEST_LINE, tail, flags=re.MULTILINE)
+    if fit_rows is None:
+        tail = re.sub(r"^guard_s = .*\n", "", tail, flags=re.MULTILINE)
+    share = TEST_LINE if fit_rows is None else ROWS_LINE.format(rows=fit_rows)
+    return re.sub(r"^(fit_rows|test) = .*$", share, tail, flags=re.MULTILINE)
 
 
 def _head(found: Guess, data: Path, out: Path) -> str:

@@ -171,11 +171,11 @@ class CleaningSettings:
     """
 
     outliers: float = 0.0
-    """Share of the training windows, the strangest, that nothing is fitted on: several times the share of rows that may
-    be faulty, since a row is in many windows. 0: none, where every state of the recording is normal, rare ones too."""
+    """Share of the training windows, the strangest, that are left out: more than the share of rows that may be faulty,
+    since a row is in many windows. 0: none, where rare states of the recording are normal too."""
     spikes: float = 0.0
-    """Spreads off its neighbours from which a reading is a spike and taken as missing, where at most windows.hold in a
-    row are; 0: none is."""
+    """Spreads off its neighbours from which a reading is taken as missing, unless more than windows.hold in a row are;
+    0: none is."""
 
     def __post_init__(self) -> None:
         """Refuse to call half of the data strange."""

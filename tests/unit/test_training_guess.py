@@ -67,6 +67,13 @@ def test_the_recipe_written_for_any_detector_parses_and_finds_its_data(tmp_path:
     assert recipe.detector["type"] == detector
 
 
+@pytest.mark.parametrize("detector", ["pca", "svm"])
+def test_a_number_of_rows_to_fit_takes_the_place_of_the_shares(tmp_path: Path, detector: str) -> None:
+    data = write_csv(tmp_path / "m.csv")
+    written = write_recipe(data, detector, tmp_path / "own.toml", replace=False, fit_rows=123)
+    assert read_recipe(written.path).split.fit_rows == 123
+
+
 def test_hostile_column_names_survive_the_way_through_toml(tmp_path: Path) -> None:
     name = 'p "in" \\ bar # 1'
     table(50).rename(columns={"speed": name}).to_csv(tmp_path / "m.csv", index=False)
@@ -83,5 +90,5 @@ def test_a_recipe_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
 
 
 def test_an_unknown_detector_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="there are conv_autoencoder, gaussian"):
+    with pytest.raises(RecipeError, match="there are agglomerative, bayesian_gaussian"):
         write_recipe(write_csv(tmp_path / "m.csv"), "magic", tmp_path / "o.toml", replace=False)

@@ -6,8 +6,6 @@ import pytest
 
 from training.recipe import RecipeError, parse_recipe, read_recipe
 
-READY = Path(__file__).parents[2] / "training" / "recipes"
-
 LEAST = """
 name = "pump"
 [windows]
@@ -33,6 +31,9 @@ def test_the_least_recipe_has_a_default_for_everything_else() -> None:
         (LEAST + "[scaling]\nmethod = 'minmax'", r"scaling.method must be one of robust, standard, got 'minmax'"),
         (LEAST + "[windows]", "not TOML"),
         (LEAST.replace('"gaussian"', "3"), "detector needs a type"),
+        (LEAST + "[cleaning]\noutliers = 0.5", "outliers must be a share from 0 to below 0.5"),
+        (LEAST + "[cleaning]\nspikes = 1", "spikes must be at least 2"),
+        (LEAST.replace("[detector]", "hold = 0\n[cleaning]\nspikes = 4\n[detector]"), "spikes needs windows.hold"),
         (LEAST + "[training]\nlearning_rate = nan", "finite"),
         (LEAST + "[data]\nlabel_column = 'a'\nlabels_file = 'b'", "not both"),
         (LEAST.replace("rate_hz = 1.0", "rate_hz = 1.0\nmax_gap_s = 0.5"), "longer than one sample"),
@@ -55,10 +56,3 @@ def test_data_given_for_a_recipe_is_refused_before_it_is_read(tmp_path: Path) ->
     path.write_bytes(b"1," * (1 << 20))
     with pytest.raises(RecipeError, match="is it the data"):
         read_recipe(path)
-
-
-@pytest.mark.parametrize("path", sorted(READY.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_ready_recipe_parses_and_names_its_own_detector(path: Path) -> None:
-    recipe = read_recipe(path)
-    assert recipe.detector["type"] == path.stem
-    assert recipe.split.fit_rows == 400

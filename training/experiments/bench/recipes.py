@@ -18,7 +18,7 @@ from training.recipe import TimeUnit
 TIME, LABELS = "time", "anomaly"
 """Columns of the training file that the bench writes, beside its channels."""
 
-TABLES = ("steps", "scaling", "detector", "training", "prefilter", "decision")
+TABLES = ("cleaning", "scaling", "steps", "detector", "training", "prefilter", "decision")
 """Parts of a recipe that belong to the detector, whatever the data."""
 
 

@@ -1,0 +1,234 @@
+"""The ready recipe of every detector: one text for all, with the steps, settings and tuned values of the detector.
+
+    python -m training.ready      writes training/recipes/NAME.toml for every detector
+
+The comments of a table come from the docstrings below the fields of its settings, so that each setting is explained in
+one place. `init` and the bench read the files and need no TensorFlow for that.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import sys
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from training.detectors import DETECTORS
+from training.detectors.base import Detector
+from training.detectors.on_features import FeatureDetector
+from training.guess import READY, ROWS_LINE, TEST_LINE
+from training.recipe import CleaningSettings, TrainingSettings, WindowSettings
+from training.steps import STEPS
+
+WIDTH = 120
+"""Columns of a line, as in the code."""
+
+CLEANING = {"outliers": 0.1, "spikes": 4.0}
+"""Measured with contaminated training data, see `CleaningSettings`."""
+
+TUNED: dict[str, dict[str, dict[str, Any]]] = {
+    "conv_autoencoder": {"training": {"epochs": 40}},
+    "lstm_forecaster": {"training": {"epochs": 40, "learning_rate": 0.005}},
+    "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}, "detector": {"mean_rows": 32}},
+}
+"""Settings other than the defaults, by detector and table."""
+
+ROWS_NOTE = {"conv_autoencoder": "; a multiple of 4", "lstm_autoencoder": "; at most 32"}
+"""What a detector asks of the length of a window."""
+
+HEAD = """\
+{about}
+#
+# As it stands it fits recordings like those of a pump test bench at 1 Hz: a table with the columns datetime, anomaly
+# and changepoint, every other column a channel, and {protocol}:
+#   python -m training fit training/recipes/{type}.toml --data FILE.csv
+# For your own recording, `python -m training init FILE.csv --detector {type}` writes a recipe like this one.
+# Which detector for which data: docs/choosing.md
+
+name = "{name}"  # lower case; names the run and the bundle
+
+[data]
+files = []  # in time order, relative to this recipe; or --data FILE
+test_files = []  # recordings that are only tested on, for instance of faults
+delimiter = ""  # of a CSV; "" looks at the header
+time_column = "datetime"  # "" counts rows at rate_hz
+time_unit = "auto"  # of a numeric time: auto, s, ms, us, ns since 1970
+# Known faults: a column above 0 in faulty rows, or a CSV with the header start,end and one interval a line. Not both.
+label_column = "anomaly"
+labels_file = ""
+ignore_columns = ["changepoint"]
+
+# Without [[channels]] every other numeric column is one. To give units and plausible ranges, list them all, in the
+# order in which the device gets them. A reading outside low..high is a sensor fault and never scored.
+# [[channels]]
+# name = "pressure"
+# column = "Pressure"  # of the file, where it is called otherwise
+# unit = "bar"
+# low = 0.0
+# high = 16.0
+
+[windows]
+rate_hz = 1.0  # readings a second; the device refuses a source that is off by more than 10 %
+{rows}
+stride = 1  # rows between two windows; raise it for fast sensors
+hold = 3  # a value missing for so many samples is held; longer breaks the window
+max_gap_s = 3.5  # a longer step in time breaks the window
+"""
+
+ROWS = "rows = 32  # length of a window: long enough for the slowest pattern, short enough to alarm in time"
+STREAMING_ROWS = "rows = 32  # not used: a streaming detector takes one row at a time, and the prefilter with it"
+WARM_UP = "warm_up = 30  # rows after a gap before the score counts: about one and a half smoothing_rows\n"
+
+SPLIT = """
+[split]
+{first}
+guard_s = 10  # left out between training and validation; without this line, one window
+validation = 0.3  # share of the fit rows, at their end, that the thresholds are set on
+"""
+SCALING = """
+[scaling]
+method = "robust"  # robust: median and quartiles; standard: mean and standard deviation
+body_range = 20  # training spreads at which the network's input saturates; 5 costs quality, 40 begins to lose int8
+"""
+
+STEPS_NOTE = f"""
+# What the detector sees of a window: steps in order, from rows to features. Those that give features stand side by
+# side. There are {", ".join(STEPS)}.
+"""
+
+TAIL = """
+[prefilter]
+mode = "gate"  # gate: clear windows are not scored; watch: all are, gross ones alarm at once; off
+max_skip_s = 60  # at least this often a window is scored whatever the prefilter says
+
+[decision]
+alarms_per_day = 1  # false alarms to set the threshold for, once there are enough normal data to say
+k = 3.0  # until then: threshold = median + k (0.99 quantile - median) of the validation scores
+n = 3  # an anomaly opens when n of the last m windows are above the threshold
+m = 5
+hysteresis = 0.8  # share of the way from median to threshold below which a window is quiet
+hold_off_s = 60  # quiet time before an event closes
+update_s = 60  # shortest time between two updates of an open event
+"""
+
+
+def main() -> int:
+    """Write the file of every detector."""
+    for name in DETECTORS:
+        (READY / f"{name}.toml").write_text(ready_recipe(name), encoding="utf-8")
+    print(f"wrote {len(DETECTORS)} recipes to {READY}")
+    return 0
+
+
+def ready_recipe(name: str) -> str:
+    """The complete TOML text of a detector's recipe, every setting explained."""
+    cls, tuned = DETECTORS[name], TUNED.get(name, {})
+    training = {"seed": TrainingSettings().seed} | tuned.get("training", {})
+    trained = None if cls.kind == "neural" else ("seed",)
+    return "".join(
+        [
+            _head(name, cls),
+            SPLIT.format(first=TEST_LINE if cls.needs_labels else ROWS_LINE.format(rows=400)),
+            table("[cleaning]", CleaningSettings, CLEANING),
+            SCALING,
+            _steps(cls) if issubclass(cls, FeatureDetector) else "",
+            table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),
+            table("[training]", TrainingSettings, training, only=trained),
+            TAIL,
+        ]
+    )
+
+
+def _head(name: str, cls: type[Detector[Any]]) -> str:
+    """From the first line to the windows."""
+    summary = (sys.modules[cls.__module__].__doc__ or "").partition("\n\n")[0]
+    labels = " It learns from labelled faults too, so the training part must hold some." if cls.needs_labels else ""
+    rows = STREAMING_ROWS if cls.streaming else ROWS + ROWS_NOTE.get(name, "")
+    return HEAD.format(
+        about="\n".join(_comment(" ".join(summary.split()) + labels)),
+        protocol="labelled faults in the first three quarters"
+        if cls.needs_labels
+        else "400 normal rows at the start of each file",
+        type=name,
+        name=name.replace("_", "-"),
+        rows=rows,
+    ) + (WARM_UP if cls.streaming else "")
+
+
+def _steps(cls: type[FeatureDetector[Any]]) -> str:
+    """The detector's usual steps, for the usual length of a window."""
+    steps = cls.usual_steps(WindowSettings(rate_hz=1.0).rows)
+    tables = [table("[[steps]]", STEPS[step["type"]].Settings, step, type_name=step["type"]) for step in steps]
+    return STEPS_NOTE + "".join(tables).removeprefix("\n")
+
+
+def table(
+    heading: str,
+    settings: type[Any],
+    given: Mapping[str, Any],
+    *,
+    type_name: str = "",
+    only: tuple[str, ...] | None = None,
+) -> str:
+    """A table of TOML with every setting of a dataclass, or `only` some: the given value or else the default.
+
+    Args:
+        heading: its first line.
+        settings: the dataclass.
+        given: values other than the defaults; `type` is the table's own.
+        type_name: of the detector or step.
+        only: names of fields; None: all.
+    """
+    notes = field_notes(settings)
+    chosen = settings(**{key: value for key, value in given.items() if key != "type"})
+    lines = ["", heading] + ([f"type = {_value(type_name)}"] if type_name else [])
+    for field in dataclasses.fields(settings):
+        if only is None or field.name in only:
+            lines += _setting(field.name, getattr(chosen, field.name), notes.get(field.name, ""))
+    return "\n".join(lines) + "\n"
+
+
+def field_notes(settings: type[Any]) -> dict[str, str]:
+    """The docstrings below the fields of a dataclass and its bases, each as one line."""
+    notes: dict[str, str] = {}
+    for cls in reversed([each for each in settings.__mro__ if dataclasses.is_dataclass(each)]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        if not isinstance(body, ast.ClassDef):
+            continue
+        for field, after in zip(body.body, body.body[1:], strict=False):
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    notes[name] = " ".join(text.split())
+    return notes
+
+
+def _setting(name: str, value: Any, note: str) -> list[str]:
+    """One setting, explained beside it or, where that is too long, above it; one without a value is a comment."""
+    told = note.removesuffix(".").replace("None:", "without this line:")
+    told = told if told[1:2].isupper() else told[:1].lower() + told[1:]
+    line = f"# {name} = …" if value is None else f"{name} = {_value(value)}"
+    if not told:
+        return [line]
+    beside = f"{line}  # {told}"
+    return [beside] if len(beside) <= WIDTH else [*_comment(told), line]
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def _value(value: Any) -> str:
+    """A TOML value; texts, numbers and booleans of JSON are TOML's too."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
