@@ -68,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0: done; 1: data, recipe or run cannot be used, the message says why. Wrong usage ends with 2.
+        0: done; 1: data, recipe or run cannot be used, the message says why, or nobody reads the output any more. Wrong
+        usage ends with 2.
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
@@ -76,6 +77,11 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its kernels differ from machine to machine
     try:
         options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); what is left must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (RecipeError, DataError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -242,10 +248,12 @@ def _fit(options: argparse.Namespace) -> None:
 
     out = options.out or Path("runs") / recipe.name
     run = fit(recipe, locate(recipe, text, options.recipe.parent, options.data), out, progress=not options.quiet)
-    windows = run.metrics["fit"]["windows"]
+    figures = run.metrics["fit"]
+    windows, cleaning = figures["windows"], figures["cleaning"]
     print(
         f"wrote {run.path}: {run.info.detector}, "
-        f"{windows['training']} training and {windows['validation']} validation windows\n"
+        f"{windows['training']} training and {windows['validation']} validation windows; cleaning left out "
+        f"{cleaning['outliers']} windows and {sum(cleaning['spikes'])} spikes\n"
         f"next: `python -m training evaluate {run.path}`"
     )
 

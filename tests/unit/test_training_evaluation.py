@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -177,3 +179,21 @@ def test_help_tells_the_three_steps_and_the_label_format(capsys: pytest.CaptureF
     assert ended.value.code == 0
     for words in ("init", "fit", "evaluate", "start,end", "lstm_forecaster"):
         assert words in said
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None:
+    write_csv(tmp_path / "machine.csv")
+    unread, output = os.pipe()
+    os.close(unread)
+    command = [
+        sys.executable,
+        "-m",
+        "training",
+        "init",
+        str(tmp_path / "machine.csv"),
+        "--out",
+        str(tmp_path / "a.toml"),
+    ]
+    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(output)
+    assert (done.returncode, done.stderr) == (1, "")
