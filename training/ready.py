@@ -34,8 +34,9 @@ TUNED: dict[str, dict[str, dict[str, Any]]] = {
     "conv_autoencoder": {"training": {"epochs": 40}},
     "lstm_forecaster": {"training": {"epochs": 40, "learning_rate": 0.005}},
     "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}, "detector": {"mean_rows": 32}},
+    "pseudo_labels": {"cleaning": {"outliers": 0.0}},
 }
-"""Settings other than the defaults, by detector and table."""
+"""Settings other than the defaults, by detector and table; pseudo-labels are made of what cleaning would take away."""
 
 ROWS_NOTE = {"conv_autoencoder": "; a multiple of 4", "lstm_autoencoder": "; at most 32"}
 """What a detector asks of the length of a window."""
@@ -133,7 +134,7 @@ def ready_recipe(name: str) -> str:
         [
             _head(name, cls),
             SPLIT.format(first=TEST_LINE if cls.needs_labels else ROWS_LINE.format(rows=400)),
-            table("[cleaning]", CleaningSettings, CLEANING),
+            table("[cleaning]", CleaningSettings, CLEANING | tuned.get("cleaning", {})),
             SCALING,
             _steps(cls) if issubclass(cls, FeatureDetector) else "",
             table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),

@@ -32,6 +32,9 @@ SETTINGS = {
     "conv_autoencoder": "filters = 8\ncode = 2\nkernel = 3",
     "lstm_forecaster": "units = 6\nsequence_rows = 24",
     "lstm_autoencoder": "units = 6",
+    "pseudo_labels": "classifier = 'knn_classifier'\n[[steps]]\ntype = 'trailing_means'\nrows = [8]",
+    "ensemble": "members = [{type = 'gaussian', share = 0.6}, {type = 'pca'}, "
+    "{type = 'conv_autoencoder', filters = 4, code = 2, kernel = 3}]\n[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "svm": "[[steps]]\ntype = 'trailing_means'\nrows = [8]\n[[steps]]\ntype = 'scale'",
     "knn_classifier": "[[steps]]\ntype = 'trailing_means'\nrows = [8]\n[[steps]]\ntype = 'scale'",
     "logistic": "[[steps]]\ntype = 'trailing_means'\nrows = [1, 8]\n[[steps]]\ntype = 'scale'",

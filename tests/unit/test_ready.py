@@ -51,7 +51,8 @@ def test_it_builds_its_detector_with_every_setting_written_out(name: str) -> Non
     assert written == {"type", *(field.name for field in dataclasses.fields(detector.Settings))}
     assert recipe.detector["type"] == name
     assert recipe.split.fit_rows == (None if detector.needs_labels else 400)
-    assert (recipe.cleaning.outliers, recipe.cleaning.spikes) == (0.1, 4.0)
+    assert recipe.cleaning.outliers == (0.0 if name == "pseudo_labels" else 0.1)
+    assert recipe.cleaning.spikes == 4.0
 
 
 def test_the_steps_written_out_are_those_that_a_recipe_without_any_gets() -> None:

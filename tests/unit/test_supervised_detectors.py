@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent.contract.records import Doubles
+from edge_agent.contract.records import Doubles, Floats
 from tests.recordings import LEARNED, machine, recipe, table, write_csv
 from training.artifacts import Run
 from training.data import DataError
@@ -37,11 +37,11 @@ def learned(name: str, normal: Doubles, faulty: Doubles, **settings: object) -> 
 
 
 def cloud(rows: int, *middle: float, seed: int = 0) -> Doubles:
-    return np.random.default_rng(seed).standard_normal((rows, 2)) + np.array(middle)
+    return np.asarray(np.random.default_rng(seed).standard_normal((rows, 2)) + np.array(middle), np.float64)
 
 
 def ray(x: float, y: float, *, most: float = 60.0) -> Doubles:
-    return np.linspace(0, most, 601)[:, np.newaxis] * np.array([[x, y]])
+    return np.asarray(np.outer(np.linspace(0, most, 601), [x, y]), np.float64)
 
 
 def run_of(folder: Path, text: str) -> Run:
@@ -174,3 +174,80 @@ def test_settings_that_learn_nothing_are_refused(tmp_path: Path, name: str, sett
     write_csv(tmp_path / "machine.csv", learned=LEARNED)
     with pytest.raises(RecipeError, match=words):
         run_of(tmp_path, recipe(name, settings))
+
+
+def scored(run: Run, windows: Floats) -> Doubles:
+    from training.evaluation.scoring import FloatScorer
+
+    scorer = FloatScorer(run)
+    return np.array([scorer(window)["score"][0] for window in windows], np.float64)
+
+
+def unlabelled(folder: Path, detector: str) -> Run:
+    """A run on a recording whose training part holds a fault that nobody labelled."""
+    data = table(600, learned=slice(120, 180))
+    data.to_csv(folder / "machine.csv", index=False)
+    return run_of(folder, recipe(detector).replace('label_column = "fault"', 'ignore_columns = ["fault"]'))
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_pseudo_labels_find_the_fault_that_hides_in_the_training_part(tmp_path: Path, classifier: str) -> None:
+    run = unlabelled(tmp_path, f'pseudo_labels"\nclassifier = "{classifier}')
+    faulty = run.train_windows[:, :, 1].min(axis=1) > 3.9
+    assert faulty.sum() > 30
+    scores = scored(run, run.train_windows)
+    assert scores[faulty].min() > np.median(scores[~faulty])
+    area = auc_roc(faulty, scores)
+    assert area is not None
+    assert area > 0.95
+
+
+def test_the_first_detector_of_pseudo_labels_splits_at_its_mean() -> None:
+    from training.detectors.base import NormalData
+    from training.detectors.members import window_scores
+    from training.detectors.pseudo_labels import PseudoLabelsDetector, PseudoLabelsSettings
+    from training.graph import Front
+
+    front = Front(centre=np.zeros(2), spread=np.ones(2), body_range=20.0)
+    detector = PseudoLabelsDetector(PseudoLabelsSettings(), TrainingSettings(), front, 4)
+    seen: dict[str, Floats | None] = {}
+
+    def keep(data: NormalData, *, progress: bool) -> dict[str, list[float]]:
+        assert not progress
+        seen.update(normal=data.windows, faulty=data.faulty)
+        return {}
+
+    detector.classifier.fit = keep  # type: ignore[method-assign]
+    windows = np.random.default_rng(0).standard_normal((100, 4, 2)).astype(np.float32)
+    detector.fit(NormalData(windows=windows), progress=False)
+    scores = window_scores(detector.first.score_graph(), windows)
+    np.testing.assert_array_equal(seen["normal"], windows[scores <= scores.mean()])
+    np.testing.assert_array_equal(seen["faulty"], windows[scores > scores.mean()])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("first = 'svm'", "needs labels, which are what is missing"),
+        ("first = 'lstm_forecaster'", "one row at a time"),
+        ("first = 'gausian'", "did you mean 'gaussian'"),
+        ("classifier = 'gaussian'", "logistic"),
+    ],
+)
+def test_what_cannot_give_or_learn_pseudo_labels_is_refused(tmp_path: Path, settings: str, words: str) -> None:
+    write_csv(tmp_path / "machine.csv")
+    with pytest.raises(RecipeError, match=words):
+        run_of(tmp_path, recipe("pseudo_labels", settings))
+
+
+def test_windows_that_all_score_alike_have_no_halves() -> None:
+    from training.detectors.base import NormalData
+    from training.detectors.pseudo_labels import PseudoLabelsDetector, PseudoLabelsSettings
+    from training.graph import Front
+
+    front = Front(centre=np.zeros(2), spread=np.ones(2), body_range=20.0)
+    detector = PseudoLabelsDetector(PseudoLabelsSettings(), TrainingSettings(), front, 4)
+    with pytest.raises(
+        DataError, match="all 40 windows have the gaussian score 0, so there are no two halves to learn"
+    ):
+        detector.fit(NormalData(windows=np.zeros((40, 4, 2), np.float32)), progress=False)

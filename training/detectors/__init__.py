@@ -12,12 +12,14 @@ from edge_agent.contract import strict_json
 from edge_agent.errors import ManifestError
 from training.detectors.base import Detector
 from training.detectors.conv_autoencoder import ConvAutoencoder
+from training.detectors.ensemble import EnsembleDetector
 from training.detectors.gaussian import GaussianDetector
 from training.detectors.knn_classifier import KnnClassifierDetector
 from training.detectors.logistic import LogisticDetector
 from training.detectors.lstm_autoencoder import LstmAutoencoder
 from training.detectors.lstm_forecaster import LstmForecaster
 from training.detectors.pca import PcaDetector
+from training.detectors.pseudo_labels import PseudoLabelsDetector
 from training.detectors.svm import SvmDetector
 from training.graph import Front
 from training.recipe import Recipe, RecipeError
@@ -28,6 +30,8 @@ DETECTORS: dict[str, type[Detector[Any]]] = {
     "svm": SvmDetector,
     "knn_classifier": KnnClassifierDetector,
     "logistic": LogisticDetector,
+    "pseudo_labels": PseudoLabelsDetector,
+    "ensemble": EnsembleDetector,
     "conv_autoencoder": ConvAutoencoder,
     "lstm_forecaster": LstmForecaster,
     "lstm_autoencoder": LstmAutoencoder,
@@ -40,12 +44,7 @@ def detector_class(recipe: Recipe) -> type[Detector[Any]]:
     Raises:
         RecipeError: there is none of that name; the message has the nearest.
     """
-    name = recipe.detector["type"]
-    if name not in DETECTORS:
-        near = difflib.get_close_matches(name, DETECTORS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(DETECTORS)}"
-        raise RecipeError(f"{recipe.name}: detector.type {name!r} is not known, {hint}")
-    return DETECTORS[name]
+    return _class_of(recipe.detector, f"{recipe.name}: detector")
 
 
 def make_detector(recipe: Recipe, front: Front) -> Detector[Any]:
@@ -54,16 +53,35 @@ def make_detector(recipe: Recipe, front: Front) -> Detector[Any]:
     Raises:
         RecipeError: the type or a setting is not known or not possible.
     """
-    cls = detector_class(recipe)
-    given = {key: value for key, value in recipe.detector.items() if key != "type"}
-    try:
-        settings = strict_json.read(cls.Settings, given, f"{recipe.name}.detector")
-        cls.check(settings, recipe.windows.rows)
-    except (ManifestError, ValueError) as error:
-        raise RecipeError(str(error)) from error
+    cls, settings = read_settings(recipe.detector, f"{recipe.name}.detector", recipe.windows.rows)
     if recipe.steps and not cls.uses_steps:
         raise RecipeError(
             f"{recipe.name}: a {recipe.detector['type']} sees the window itself, leave [[steps]] out, "
             "or take a detector on features: " + ", ".join(name for name, of in DETECTORS.items() if of.uses_steps)
         )
     return cls(settings, recipe.training, front, 1 if cls.streaming else recipe.windows.rows, recipe.steps)
+
+
+def read_settings(table: dict[str, Any], place: str, rows: int) -> tuple[type[Detector[Any]], Any]:
+    """Class and checked settings of a `[detector]` table, for windows of `rows` rows.
+
+    Raises:
+        RecipeError: the type or a setting is not known or not possible.
+    """
+    cls = _class_of(table, place)
+    given = {key: value for key, value in table.items() if key != "type"}
+    try:
+        settings = strict_json.read(cls.Settings, given, place)
+        cls.check(settings, rows)
+    except (ManifestError, ValueError) as error:
+        raise RecipeError(str(error)) from error
+    return cls, settings
+
+
+def _class_of(table: dict[str, Any], place: str) -> type[Detector[Any]]:
+    name = str(table.get("type"))
+    if name not in DETECTORS:
+        near = difflib.get_close_matches(name, DETECTORS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(DETECTORS)}"
+        raise RecipeError(f"{place}.type {name!r} is not known, {hint}")
+    return DETECTORS[name]

@@ -46,7 +46,7 @@ class Detector(ABC, Generic[S]):
     """It sees features made by the recipe's steps, not the window itself."""
     streaming: ClassVar[bool] = False
     """Takes one row at a time and carries state."""
-    has_body: ClassVar[bool] = False
+    has_body: bool = False
     """There is a network to quantize."""
 
     def __init__(
