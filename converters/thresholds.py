@@ -1,8 +1,8 @@
 """Thresholds from the device's own scorer over normal readings that nothing was fitted to.
 
 Each shipped graph has its own: int8 noise shifts scores by a small positive bias, so an int8 graph on the threshold
-of the float one would alarm too often. The prefilter's upper limit is set first, since its `gross` alarms count as
-false alarms too.
+of the float one would alarm too often. The prefilter's upper limit is set first: of the false alarms asked for, a share
+is its `gross` alarms', and the network's threshold is set for the rest.
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ import numpy as np
 
 from converters.refusal import Refused
 from converters.replay import Stretch, stretches
-from edge_agent.contract.calibration import Calibration, calibrate
+from edge_agent.contract.calibration import GROSS_SHARE, Calibration, calibrate
 from edge_agent.contract.prefilter import Prefilter
 from edge_agent.contract.records import Doubles, Times
 from edge_agent.scoring.interpreter import TFLiteScorer
 from training.artifacts import Run
-
-GROSS_SHARE = 0.1
-"""Share of the asked false alarms that the prefilter's upper limit may use up by its own statistics; the rest is the
-network's."""
 
 GROSS_MARGIN = 2.0
 """The upper limit stands at least this factor above the largest d2 of normal validation data: 1.4 times its

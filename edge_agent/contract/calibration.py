@@ -2,10 +2,11 @@
 
     scores of normal windows -> NormalScores (what the data said) -> Calibration (what was asked, and what follows)
 
-Let D be the days of normal data and lambda the false alarms asked per day, those of the prefilter's `gross` included.
-An alarm is an event: peaks of v (the N-th largest of the last M scores) joined when closer than window and hold-off.
+Let D be the days of normal data and lambda the false alarms asked per day, those of the prefilter's `gross` included: a
+tenth of lambda D at least is theirs, the rest the network's. An alarm is an event: peaks of v (the N-th largest of the
+last M scores) joined when closer than window and hold-off.
 
-    counted        lambda D >= 3                       the score that lambda D peaks reached
+    counted        lambda D >= 3                       the score that so many peaks reached
     extrapolated   lambda D >= 0.1 and >= 50 peaks     generalized Pareto tail of the peaks, shape in 0..0.3
     provisional    otherwise                           median + k (0.99 quantile - median); no p-value
 
@@ -35,6 +36,10 @@ COUNTED_EVENTS = 3.0
 
 EXTRAPOLATED_EVENTS = 0.1
 """Events expected in the normal data (lambda D) down to which a tail is believed: ten times beyond what was seen."""
+
+GROSS_SHARE = 0.1
+"""Share of the asked alarms left to the prefilter's upper limit, which stands beyond all the normal data it was set on:
+they show none of the `gross` alarms that will come on top of the network's."""
 
 NETWORK_SHARE = 1 / 3
 """Least share of the asked alarms left to the network where `gross` alone would use them up: 1 of 3 counted events."""
@@ -184,12 +189,14 @@ def _derive(normal: NormalScores, alarms_per_day: float, k: float) -> Calibratio
 
 def _graded_threshold(normal: NormalScores, events: float, k: float) -> tuple[Grade, float]:
     """Return the best grade that D days support for `events` = lambda D, and its threshold."""
-    rank = max(events - normal.gross_events, NETWORK_SHARE * events)
+    rank = max(events - max(normal.gross_events, GROSS_SHARE * events), NETWORK_SHARE * events)
     if events >= COUNTED_EVENTS and normal.peak_ranks:
         return Grade.COUNTED, _peak_score(normal, rank)
     if events >= EXTRAPOLATED_EVENTS and normal.peak_tail is not None:
         # Counting sets a floor: fewer alarms never ask for a lower threshold than the most that is counted.
-        return Grade.EXTRAPOLATED, max(normal.peak_tail.value(rank), _peak_score(normal, COUNTED_EVENTS))
+        return Grade.EXTRAPOLATED, max(
+            normal.peak_tail.value(rank), _peak_score(normal, (1 - GROSS_SHARE) * COUNTED_EVENTS)
+        )
     return Grade.PROVISIONAL, normal.median + k * normal.usual_spread
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edge_agent.contract.calibration import Calibration, Grade, calibrate
+from edge_agent.contract.calibration import GROSS_SHARE, Calibration, Grade, calibrate
 from edge_agent.contract.peaks import event_levels, nth_largest, run_starts
 from edge_agent.errors import ManifestError
 
@@ -75,7 +75,7 @@ def test_one_fault_of_many_windows_is_one_peak() -> None:
     scores = np.zeros(WINDOWS_A_DAY)
     for burst in range(6):
         scores[1_000 * burst + 500 : 1_000 * burst + 520] = 10 + burst
-    calibration = calibrated(scores, 3.0)
+    calibration = calibrated(scores, 3.0 / (1 - GROSS_SHARE))
     assert calibration.grade is Grade.COUNTED
     assert calibration.threshold == pytest.approx(13)
 
@@ -136,8 +136,18 @@ def test_gross_events_are_part_of_the_asked_rate() -> None:
     gross[[10_000, 30_000, 30_001]] = True
     without, with_gross = calibrated(scores, 5.0), calibrated(scores, 5.0, gross=gross)
     assert with_gross.normal.gross_events == 2
-    assert with_gross.threshold == pytest.approx(calibrated(scores, 4.0).threshold, rel=1e-9)
+    assert with_gross.threshold == pytest.approx(calibrated(scores, 4.0 / (1 - GROSS_SHARE)).threshold, rel=1e-9)
     assert with_gross.threshold > without.threshold
+
+
+def test_without_gross_events_seen_a_share_is_left_to_those_to_come() -> None:
+    scores = scores_of(2, 7)
+    gross = np.zeros(len(scores), dtype=bool)
+    gross[10_000] = True
+    calibration = calibrated(scores, 5.0)
+    assert calibration.threshold == calibrated(scores, 5.0, gross=gross).threshold  # 1 of 10 events, as left to them
+    ranks = np.interp(calibration.threshold, calibration.normal.peak_scores[::-1], calibration.normal.peak_ranks[::-1])
+    assert ranks == pytest.approx((1 - GROSS_SHARE) * 10)
 
 
 def test_gross_events_beyond_the_asked_rate_leave_the_network_a_third() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.thresholds import GROSS_MARGIN, GROSS_SHARE, Normal, calibrate_graph, normal_windows, upper_limit
-from edge_agent.contract.calibration import Grade
+from converters.thresholds import GROSS_MARGIN, Normal, calibrate_graph, normal_windows, upper_limit
+from edge_agent.contract.calibration import GROSS_SHARE, Grade
 from edge_agent.contract.decision import DecisionRule
 from edge_agent.contract.manifest import DecisionSpec, InputSpec
 from edge_agent.contract.prefilter import Mode, Prefilter
