@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.covariance import ledoit_wolf
+from sklearn.covariance import ledoit_wolf_shrinkage
 
 from edge_agent.contract.records import Doubles
 
@@ -17,10 +17,18 @@ LEAST_VARIANCE = 1e-4
 def shrunk_covariance(features: Doubles, shrinkage: float | None = None) -> Doubles:
     """Covariance [D, D] of features [n, D], shrunk towards its mean variance.
 
-    `shrinkage` None: by O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance
-    matrices", J. Multivariate Analysis 88 (2004), but at least LEAST_SHRINKAGE.
+    `shrinkage` None: by `best_shrinkage`.
     """
     covariance = np.cov(features.T, bias=True).reshape(features.shape[1], -1)
-    share = max(ledoit_wolf(features)[1], LEAST_SHRINKAGE) if shrinkage is None else shrinkage
+    share = best_shrinkage(features) if shrinkage is None else shrinkage
     target = max(float(np.trace(covariance)) / len(covariance), LEAST_VARIANCE)
     return np.asarray((1 - share) * covariance + share * target * np.eye(len(covariance)))
+
+
+def best_shrinkage(features: Doubles) -> float:
+    """Share of the covariance of features [n, D] to replace by its mean variance, LEAST_SHRINKAGE to 1.
+
+    By O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate
+    Analysis 88 (2004).
+    """
+    return max(float(ledoit_wolf_shrinkage(features)), LEAST_SHRINKAGE)

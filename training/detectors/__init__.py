@@ -11,13 +11,20 @@ from typing import Any
 from edge_agent.contract import strict_json
 from edge_agent.errors import ManifestError
 from training.detectors.base import Detector
+from training.detectors.bayesian_gaussian import BayesianGaussianDetector
+from training.detectors.bsmle import BsmleDetector
+from training.detectors.ce_kde import CeKdeDetector
 from training.detectors.conv_autoencoder import ConvAutoencoder
+from training.detectors.denclue import DenclueDetector
 from training.detectors.ensemble import EnsembleDetector
 from training.detectors.gaussian import GaussianDetector
+from training.detectors.kde import KdeDetector
+from training.detectors.kdemle import KdemleDetector
 from training.detectors.knn_classifier import KnnClassifierDetector
 from training.detectors.logistic import LogisticDetector
 from training.detectors.lstm_autoencoder import LstmAutoencoder
 from training.detectors.lstm_forecaster import LstmForecaster
+from training.detectors.mixture import MixtureDetector
 from training.detectors.pca import PcaDetector
 from training.detectors.pseudo_labels import PseudoLabelsDetector
 from training.detectors.svm import SvmDetector
@@ -26,6 +33,13 @@ from training.recipe import Recipe, RecipeError
 
 DETECTORS: dict[str, type[Detector[Any]]] = {
     "gaussian": GaussianDetector,
+    "bayesian_gaussian": BayesianGaussianDetector,
+    "bsmle": BsmleDetector,
+    "kde": KdeDetector,
+    "kdemle": KdemleDetector,
+    "ce_kde": CeKdeDetector,
+    "denclue": DenclueDetector,
+    "mixture": MixtureDetector,
     "pca": PcaDetector,
     "svm": SvmDetector,
     "knn_classifier": KnnClassifierDetector,
