@@ -10,21 +10,30 @@ from typing import Any
 
 from edge_agent.contract import strict_json
 from edge_agent.errors import ManifestError
+from training.detectors.agglomerative import AgglomerativeDetector
 from training.detectors.base import Detector
 from training.detectors.bayesian_gaussian import BayesianGaussianDetector
+from training.detectors.bisecting_kmeans import BisectingKMeansDetector
 from training.detectors.bsmle import BsmleDetector
 from training.detectors.ce_kde import CeKdeDetector
 from training.detectors.conv_autoencoder import ConvAutoencoder
+from training.detectors.dbscan import DbscanDetector
 from training.detectors.denclue import DenclueDetector
+from training.detectors.drift_gaussian import DriftGaussianDetector
 from training.detectors.ensemble import EnsembleDetector
 from training.detectors.gaussian import GaussianDetector
+from training.detectors.isolation import IsolationDetector
 from training.detectors.kde import KdeDetector
 from training.detectors.kdemle import KdemleDetector
+from training.detectors.kmeans import KMeansDetector
+from training.detectors.knn import KnnDetector
 from training.detectors.knn_classifier import KnnClassifierDetector
 from training.detectors.logistic import LogisticDetector
 from training.detectors.lstm_autoencoder import LstmAutoencoder
 from training.detectors.lstm_forecaster import LstmForecaster
 from training.detectors.mixture import MixtureDetector
+from training.detectors.ocsvm import OcsvmDetector
+from training.detectors.optics import OpticsDetector
 from training.detectors.pca import PcaDetector
 from training.detectors.pseudo_labels import PseudoLabelsDetector
 from training.detectors.svm import SvmDetector
@@ -40,7 +49,16 @@ DETECTORS: dict[str, type[Detector[Any]]] = {
     "ce_kde": CeKdeDetector,
     "denclue": DenclueDetector,
     "mixture": MixtureDetector,
+    "kmeans": KMeansDetector,
+    "bisecting_kmeans": BisectingKMeansDetector,
+    "agglomerative": AgglomerativeDetector,
+    "dbscan": DbscanDetector,
+    "optics": OpticsDetector,
     "pca": PcaDetector,
+    "isolation": IsolationDetector,
+    "ocsvm": OcsvmDetector,
+    "knn": KnnDetector,
+    "drift_gaussian": DriftGaussianDetector,
     "svm": SvmDetector,
     "knn_classifier": KnnClassifierDetector,
     "logistic": LogisticDetector,
