@@ -32,11 +32,12 @@ CLEANING = {"outliers": 0.1, "spikes": 4.0}
 
 TUNED: dict[str, dict[str, dict[str, Any]]] = {
     "conv_autoencoder": {"training": {"epochs": 40}},
-    "lstm_forecaster": {"training": {"epochs": 40, "learning_rate": 0.005}},
+    "lstm_forecaster": {"training": {"epochs": 40, "learning_rate": 0.005}, "cleaning": {"outliers": 0.0}},
     "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}, "detector": {"mean_rows": 32}},
     "pseudo_labels": {"cleaning": {"outliers": 0.0}},
 }
-"""Settings other than the defaults, by detector and table; pseudo-labels are made of what cleaning would take away."""
+"""Settings other than the defaults, by detector and table. Pseudo-labels are made of what cleaning would take away, and
+the sequences of a streaming detector would be cut to pieces."""
 
 ROWS_NOTE = {"conv_autoencoder": "; a multiple of 4", "lstm_autoencoder": "; at most 32"}
 """What a detector asks of the length of a window."""

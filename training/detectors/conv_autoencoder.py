@@ -43,7 +43,7 @@ class ConvAutoencoderSettings:
 class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
     """Autoencoder of strided convolutions; up-sampling by rearranging channels, which every accelerator has.
 
-        r = decode(encode(z saturated and companded)),   score: see `Residual`
+        r = decode(encode(z limited and companded)),   score: see `Residual`
 
     Sources: J. Masci et al., "Stacked convolutional auto-encoders for hierarchical feature extraction", ICANN 2011;
     W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
@@ -82,12 +82,12 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
         )
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
-        """Train to rebuild normal windows."""
+        """Train to rebuild normal windows, and the normal ones behind faulty ones."""
         z = self.front.normalise(data.windows)
         self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
         self.network = self.build()
         scaled = keras.Sequential([self.network, self.residual.reach.scaling()])
-        return train_network(scaled, self.front.seen(z), z, self.training, guard=self.rows - 1, progress=progress)
+        return train_network(scaled, z, self.residual.examples, self.training, guard=self.rows - 1, progress=progress)
 
     def score_graph(self) -> ScoreGraph:
         """Reconstruction error of the window."""
@@ -95,7 +95,7 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
 
         def function(window: tf.Tensor) -> Outputs:
             z = self.front.graph(window)
-            rebuilt = body.graph(self.front.body_input(z))
+            rebuilt = body.graph(self.residual.body_input(z))
             return self.residual.graph(z, rebuilt)
 
         return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Floats
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.network import train_network
+from training.detectors.network import Examples, train_network
 from training.detectors.residual import Residual, check_mean_rows
 from training.graph import HEAD, FrozenNetwork, Outputs, ScoreGraph, unit
 
@@ -35,7 +36,7 @@ class LstmAutoencoderSettings:
 class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
     """Encoder and decoder LSTM; the decoder rebuilds the window newest row first, as in the source.
 
-        code = LSTM(z saturated and companded),   r = dense(LSTM(code, T times)),   score: see `Residual`
+        code = LSTM(z limited and companded),   r = dense(LSTM(code, T times)),   score: see `Residual`
 
     Trained with the looped layers; the graph is built with the same weights unrolled over the T steps (built-in
     operators only, no state between calls).
@@ -72,14 +73,17 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
         )
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
-        """Train to rebuild normal windows, newest row first."""
+        """Train to rebuild normal windows, and the normal ones behind faulty ones, newest row first."""
         z = self.front.normalise(data.windows)
         self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
         looped = self.build(unroll=False)
         scaled = keras.Sequential([looped, self.residual.reach.scaling()])
-        curves = train_network(
-            scaled, self.front.seen(z), z[:, ::-1], self.training, guard=self.rows - 1, progress=progress
-        )
+
+        def newest_first(windows: Floats, rng: np.random.Generator | None) -> Examples:
+            given, wanted = self.residual.examples(windows, rng)
+            return given, wanted[:, ::-1]
+
+        curves = train_network(scaled, z, newest_first, self.training, guard=self.rows - 1, progress=progress)
         self.weights = looped.get_weights()
         return curves
 
@@ -91,7 +95,7 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
 
         def function(window: tf.Tensor) -> Outputs:
             z = self.front.graph(window)
-            rebuilt = body.graph(self.front.body_input(z))
+            rebuilt = body.graph(self.residual.body_input(z))
             with tf.name_scope(HEAD):
                 oldest_first = tf.reverse(rebuilt, axis=[1])
             return self.residual.graph(z, oldest_first)

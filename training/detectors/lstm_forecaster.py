@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import keras
@@ -9,11 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Doubles, Floats
+from training.covariance import shrunk_covariance
 from training.data import DataError
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.network import train_network
-from training.covariance import shrunk_covariance
-from training.graph import BODY, FRONT, HEAD, Outputs, Reach, ScoreGraph, score_and_contributions
+from training.detectors.network import Examples, train_network
+from training.graph import BODY, FRONT, HEAD, Outputs, Reach, ScoreGraph, score_and_contributions, unit
+
+ROUNDING_STEPS = float(os.environ.get("RS", "1"))
+INT8_STEPS = 127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ class Weights:
     """float32 [C]."""
 
     def graph(self, x: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One step in scope `body`, with built-in operators only: state h, state c, and the forecast of the next row.
+        """One step in scope `body`, with built-in operators only: states h and c, and the forecast within -1..1.
 
         Two products, not one of [x, h]: their int8 ranges differ by an order of magnitude.
         """
@@ -65,7 +69,7 @@ class Weights:
             enter, forget, candidate, leave = tf.split(gates, 4, axis=1)
             cell = tf.sigmoid(forget) * cell + tf.sigmoid(enter) * tf.tanh(candidate)
             hidden = tf.sigmoid(leave) * tf.tanh(cell)
-            return hidden, cell, tf.matmul(hidden, tf.constant(self.out)) + tf.constant(self.out_bias)
+            return hidden, cell, unit(tf.matmul(hidden, tf.constant(self.out)) + tf.constant(self.out_bias))
 
 
 class LstmForecaster(Detector[LstmForecasterSettings]):
@@ -74,7 +78,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
         e_t = z_t - prediction_(t-1)                                 the forecast error, against the unsaturated reading
         s_t = (1 - a) s_(t-1) + a e_t                                its exponential mean, a = 2 / (smoothing_rows + 1)
         score_t = (s_t - m)' S^-1 (s_t - m) + sum r_t                T-squared of s_t, and the range term
-        h_t, c_t = cell(z_t limited, h_(t-1), c_(t-1)),   prediction_t = dense(h_t) limited
+        h_t, c_t = cell(z_t limited and companded, h_(t-1), c_(t-1)),   prediction_t = dense(h_t) limited
 
         r_t = (1 - a) r_(t-1) + a steepness range term(z_t)          its exponential mean
 
@@ -85,6 +89,9 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
     readings (`Reach`), so beyond it the forecasts stand still, s_t is linear in the readings and T-squared convex; and
     r_t, weighted by the largest growth of T-squared with a squared error, outgrows what is left of their influence. The
     price is a long memory of absurd readings, some 6 smoothing lengths after 1e6 spreads.
+
+    S is that of the smoothed errors in training and of the rounding of an int8 forecast, one step of it: T-squared must
+    not look finer than the graph computes.
 
     Trained on overlapping pieces of the training readings, each from the zero state (truncated back-propagation in
     time).
@@ -130,17 +137,19 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
             [
                 keras.Input((None, self.channels)),
                 layers.LSTM(self.settings.units, return_sequences=True),
-                layers.Dense(self.channels),
+                layers.Dense(self.channels, activation=unit),
+                self.reach.scaling(),
             ]
         )
         guard = self.settings.sequence_rows // self._step
-        curves = train_network(network, pieces[:, :-1], pieces[:, 1:], self.training, guard=guard, progress=progress)
+        curves = train_network(network, pieces, self._next_rows, self.training, guard=guard, progress=progress)
         self.weights = Weights(
             **dict(zip(("kernel", "recurrent", "bias", "out", "out_bias"), network.get_weights(), strict=True))
         )
         smoothed = np.concatenate([self._smoothed_errors(network, z) for z in sequences])
         self.mean = smoothed.mean(axis=0)
-        self.whiten = np.linalg.cholesky(np.linalg.inv(shrunk_covariance(smoothed, None)))
+        rounding = np.diag((self.reach.half.astype(np.float64) / INT8_STEPS) ** 2)
+        self.whiten = np.linalg.cholesky(np.linalg.inv(shrunk_covariance(smoothed) + rounding))
         return curves
 
     @property
@@ -155,9 +164,13 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
             return np.empty((0, length, self.channels), np.float32)
         return np.lib.stride_tricks.sliding_window_view(z, length, axis=0)[:: self._step].transpose(0, 2, 1)
 
+    def _next_rows(self, pieces: Floats, _: np.random.Generator | None) -> Examples:
+        """Given all rows but the last of each piece [n, L, C], forecast all but the first."""
+        return self.front.seen(pieces[:, :-1]), pieces[:, 1:]
+
     def _smoothed_errors(self, network: keras.Model, z: Floats) -> Doubles:
         """s_t over one run [L, C], without its start: what the graph computes, for the whole run at once."""
-        forecast = self.reach.limit(network.predict(self.reach.limit(z)[np.newaxis], verbose=0)[0])
+        forecast = network.predict(self.front.seen(self.reach.limit(z))[np.newaxis], verbose=0)[0]
         errors = (z[1:] - forecast[:-1]).astype(np.float64)
         smoothed, state = np.empty_like(errors), np.zeros(self.channels)
         for row, error in enumerate(errors):
@@ -179,7 +192,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
             z = self.front.graph(window)
             with tf.name_scope(FRONT):
                 z = tf.reshape(z, [1, channels])
-                seen = self.reach.graph(z)
+                seen = self.front.body_input(self.reach.graph(z))
             hidden, cell, forecast = self.weights.graph(seen, state_h, state_c)
             with tf.name_scope(HEAD):
                 smoothed = (1 - self.decay) * state_error + self.decay * (z - state_prediction)
@@ -195,7 +208,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
                     "state_c": cell,
                     "state_error": smoothed,
                     "state_range": beyond,
-                    "state_prediction": self.reach.graph(forecast),
+                    "state_prediction": self.reach.answer(forecast),
                 }
 
         return ScoreGraph(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Floats
-from training.graph import HEAD, Front, Outputs, Reach, score_and_contributions
+from training.detectors.denoising import with_faults
+from training.detectors.network import Examples
+from training.graph import FRONT, HEAD, Front, Outputs, Reach, score_and_contributions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,8 +20,12 @@ class Residual:
         e = z - r,   score = mean over rows of e^2 + n (mean over the last n rows of e)^2 + range term
 
     The first term sees noise and wrong patterns; the second, which noise of the residual enters with the same weight,
-    sees small lasting shifts. The network answers within -1..1, scaled to the reach of the training readings: where z
-    leaves it, r stands still and the residual, taken against the unsaturated z, grows with the fault.
+    sees small lasting shifts.
+
+    Why a fault that grows beyond the reach of the training readings never lowers the score: the network sees z limited
+    to that reach and answers within it (-1..1, scaled), so there r stands still while z, unlimited, moves away from it.
+    Within the reach it is taught to leave faults out (see `denoising`), which is learned, not proved: where a channel
+    rests at two levels, the way from one to the other ends in what is normal again.
     """
 
     front: Front
@@ -30,6 +37,22 @@ class Residual:
     def fit(cls, front: Front, z: Floats, mean_rows: int) -> Residual:
         """Learn the reach of normalised training windows [n, T, C]."""
         return cls(front=front, reach=Reach.fit(z, front.body_range), mean_rows=mean_rows)
+
+    def seen(self, z: Floats) -> Floats:
+        """What the network sees of z [..., C], in numpy."""
+        return self.front.seen(self.reach.limit(z))
+
+    def examples(self, z: Floats, rng: np.random.Generator | None) -> Examples:
+        """What an autoencoder learns of windows z [n, T, C]: to rebuild them, and them again behind a fault."""
+        if rng is None:
+            return self.seen(z), z
+        faulty = with_faults(z, self.front.body_range, rng)
+        return self.seen(np.concatenate([z, faulty])), np.concatenate([z, z])
+
+    def body_input(self, z: tf.Tensor) -> tf.Tensor:
+        """The same in the graph, scope `front`."""
+        with tf.name_scope(FRONT):
+            return self.front.body_input(self.reach.graph(z))
 
     def graph(self, z: tf.Tensor, rebuilt: tf.Tensor) -> Outputs:
         """Score of z [1, T, C] and the network's answer [1, T, C], -1..1, in scope `head`."""
