@@ -84,15 +84,19 @@ class Child:
             jobs.flush()
         guard = threading.Timer(timeout_s, process.kill)
         guard.start()
+        finished = False
         try:
             for line in answers:
                 reply = json.loads(line)
-                if reply["state"] == "finished":
-                    return
+                finished = reply["state"] == "finished"
+                if finished:
+                    break
                 yield reply
-            self.close()
         finally:
             guard.cancel()
+            if not finished:  # dead, or abandoned in the middle of a job whose answers nobody is to take for another's
+                process.kill()
+                self.close()
 
     def close(self) -> None:
         """End the process, which does so when there are no more jobs."""

@@ -73,6 +73,16 @@ def test_nab_fits_on_probation_and_labels_its_windows_both_ends_included(tmp_pat
     assert len(case.trials[0].labels) == 170
 
 
+def test_nab_takes_rows_as_evenly_spaced_where_its_clock_repeats_an_hour(tmp_path: Path) -> None:
+    nab_folder(tmp_path, {"known/load.csv": []})
+    file = tmp_path / "data" / "known" / "load.csv"
+    table = pd.read_csv(file)
+    table.loc[100:, "timestamp"] = table["timestamp"].shift(12).loc[100:]
+    table.to_csv(file, index=False)
+    (case,) = read_data([f"nab:{tmp_path}"])[0].cases
+    assert set(np.diff(case.trials[0].rows.t_ns).tolist()) == {300 * NS}
+
+
 def test_nab_refuses_a_series_that_its_labels_do_not_name(tmp_path: Path) -> None:
     nab_folder(tmp_path, {"known/other.csv": []})
     with pytest.raises(DataError, match=r"no entry 'known/load\.csv'"):

@@ -61,7 +61,7 @@ def compare(
     done: dict[tuple[str, str], dict[str, Outcome]] = {}
     with tqdm(total=len(left), unit="fit", disable=None) as bar:
         bar.set_postfix_str(_at_work(left, jobs))
-        for task, outcome in run(list(left), pool):
+        for task, outcome in run(list(left), pool, jobs):
             done.setdefault((task.data, task.entrant.name), {})[task.case.name] = outcome
             del left[task]
             bar.set_postfix_str(_at_work(left, jobs), refresh=False)

@@ -26,6 +26,9 @@ SHOWN_CHANNELS = 8
 MOST_NUMBERED = 24
 """Files above which the cells of the heatmap have no room for numbers."""
 
+NAME_LENGTH = 26
+"""Characters of a file's name under the heatmap."""
+
 LABEL_ROOM = 2.5
 """Factor on the scale of costs that a name right of its point needs."""
 
@@ -136,7 +139,7 @@ def _value(figure: float | None) -> float:
 def _short(name: str) -> str:
     """The last part of a file's name, if need be its end."""
     last = name.rsplit("/", 1)[-1]
-    return last if len(last) <= 16 else "…" + last[-15:]
+    return last if len(last) <= NAME_LENGTH else "…" + last[1 - NAME_LENGTH :]
 
 
 def example(entries: Sequence[Entry], rows: Sequence[Row]) -> Plot | None:

@@ -11,9 +11,10 @@ import re
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,17 @@ def tasks(data: Sequence[DataSet], entrants: Sequence[Entrant | Published], out:
     ]
 
 
-def run(work: Sequence[Task], pool: Executor) -> Iterator[tuple[Task, Outcome]]:
-    """Do the tasks; gives each as it is done."""
-    running = {pool.submit(outcome_of, task): task for task in work}
-    try:
-        for done in as_completed(running):
-            yield running[done], done.result()
-    finally:
-        for future in running:
-            future.cancel()
+def run(work: Iterable[Task], pool: Executor, jobs: int) -> Iterator[tuple[Task, Outcome]]:
+    """Do the tasks, `jobs` at a time; gives each as it is done.
+
+    No more are handed to the pool than it works on: tasks carry their data, and what waits in a full pipe to a worker
+    that is ended would keep this process from ending.
+    """
+    left = iter(work)
+    running: dict[Future[Outcome], Task] = {}
+    while running := running | {pool.submit(outcome_of, task): task for task in islice(left, jobs - len(running))}:
+        for done in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(done), done.result()
 
 
 def outcome_of(task: Task) -> Outcome:
@@ -101,6 +104,8 @@ def outcome_of(task: Task) -> Outcome:
     except Exception as error:  # noqa: BLE001 - one detector's bug must not end the comparison of the others
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         return Outcome(reason=f"{type(error).__name__}: {error} (see {folder / 'traceback.txt'})")
+    finally:
+        shutil.rmtree(folder / "work", ignore_errors=True)
     keep(folder, key, outcome)
     return outcome
 
@@ -130,7 +135,6 @@ def _shipped(entrant: Entrant, case: Case, folder: Path) -> Outcome:
     start = time.monotonic()
     data = ship(entrant, case, folder / "work")
     (folder / "model.bundle").write_bytes(data)
-    shutil.rmtree(folder / "work")
     bundle, trials = Bundle.read(data), case.trials
     spec = _default(bundle)
     found = [judge(bundle, spec, trial) for trial in trials]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 ENVIRONMENT = {
@@ -17,15 +20,29 @@ ENVIRONMENT = {
 """Of the workers: as many as asked share the cores, and costs are told of one thread."""
 
 
-def workers(processes: int, log: Path) -> ProcessPoolExecutor:
-    """Processes that start afresh, as TensorFlow cannot be forked; what libraries print there goes to `log`."""
+@contextmanager
+def workers(processes: int, log: Path) -> Iterator[Executor]:
+    """Processes that start afresh, as TensorFlow cannot be forked; what libraries print there goes to `log`.
+
+    They end with the block, at once where it ends by an error or Ctrl-C.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    return ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         processes, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(log,)
     )
+    try:
+        yield pool
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start(log: Path) -> None:
+    # Ctrl-C is for the process that was started by hand: it ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with log.open("ab") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
