@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.contract.records import NS
-from training.experiments.bench import report
+from edge_agent.contract.manifest import InputSpec
+from edge_agent.contract.records import NS, Channel
+from training.experiments.bench import judging, report
 from training.experiments.bench.cases import Case, DataSet, Trial
 from training.experiments.bench.controls import CONTROLS, best_places, outcomes
 from training.experiments.bench.figures import Counts, Shipped, counted_figures
@@ -99,6 +100,18 @@ def test_alarms_become_events_by_three_of_five_rows_and_a_quiet_window_and_hold_
     # The last three votes of five leave with row 44; then 32 rows of a window and 60 s of hold-off must be quiet.
     assert on[-1] == 44 + 92
     assert set(event[on].tolist()) == {1}
+
+
+def test_rows_between_two_windows_hold_the_score_before_but_not_across_a_gap() -> None:
+    t_ns = np.array([0, 1, 2, 3, 4, 5, 60, 61, 62], np.int64) * NS
+    rows = Rows(values=np.zeros((9, 1), np.float32), t_ns=t_ns, labels=None)
+    spec = InputSpec(
+        channels=(Channel(name="x"),), rate_hz=1.0, hold=3, max_gap_s=3.5, stuck_samples=(None,), window=2, stride=3
+    )
+    scores = np.full(9, np.nan)
+    scores[[1, 5]] = [10.0, 20.0]
+    held = judging._held(scores, rows, spec).tolist()
+    assert [None if np.isnan(score) else score for score in held] == [None, 10, 10, 10, None, 20, None, None, None]
 
 
 def test_rows_are_pooled_over_files_and_rankings_are_means() -> None:
