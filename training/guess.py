@@ -139,7 +139,7 @@ def write_recipe(data: Path, detector: str, out: Path, *, replace: bool, fit_row
     if out.exists() and not replace:
         raise RecipeError(f"{out} exists: give another --out, or --force to replace it")
     found = guess(data)
-    text = _head(found, data, out) + _tail(recipe_text(ready), fit_rows)
+    text = _head(found, data, out) + _rows(recipe_text(ready)) + _windows(found) + _tail(recipe_text(ready), fit_rows)
     parse_recipe(text, out.name)
     out.write_text(text, encoding="utf-8")
     return Written(
@@ -190,7 +190,16 @@ ignore_columns = [{", ".join(map(_text, found.ignored))}]
 {channels}
 [windows]
 rate_hz = {found.rate_hz:g}  # readings a second; the device refuses a source that is off by more than 10 %
-rows = 32  # length of a window: long enough for the slowest pattern, short enough to alarm in time
+"""
+
+
+def _rows(ready: str) -> str:
+    """The line of a ready recipe with the length of a window, which its steps need."""
+    return next(line for line in ready.splitlines(keepends=True) if line.startswith("rows = "))
+
+
+def _windows(found: Guess) -> str:
+    return f"""\
 stride = 1  # rows between two windows; raise it for fast sensors
 hold = 3  # a value missing for so many samples is held; longer breaks the window
 max_gap_s = {found.max_gap_s:g}  # a longer step in time breaks the window

@@ -14,7 +14,7 @@ import inspect
 import json
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.detectors import DETECTORS
@@ -30,14 +30,23 @@ WIDTH = 120
 CLEANING = {"outliers": 0.1, "spikes": 4.0}
 """Measured with contaminated training data, see `CleaningSettings`."""
 
-TUNED: dict[str, dict[str, dict[str, Any]]] = {
+TUNED: dict[str, dict[str, Any]] = {
+    "gaussian": {
+        "rows": 40,
+        "cleaning": {"outliers": 0.0},
+        "steps": [{"type": "reference"}, {"type": "trailing_means", "rows": [15]}],
+    },
     "conv_autoencoder": {"training": {"epochs": 40}},
     "lstm_forecaster": {"training": {"epochs": 40, "learning_rate": 0.005}, "cleaning": {"outliers": 0.0}},
     "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}, "detector": {"mean_rows": 32}},
     "pseudo_labels": {"cleaning": {"outliers": 0.0}},
 }
-"""Settings other than the defaults, by detector and table. Pseudo-labels are made of what cleaning would take away, and
-the sequences of a streaming detector would be cut to pieces."""
+"""Settings other than the defaults, by detector: of its tables, its steps, and `rows` of a window. Pseudo-labels are made
+of what cleaning would take away, the sequences of a streaming detector would be cut to pieces, and what the Gaussian
+against a trailing reference sees of contaminated data is little without it."""
+
+USUAL_ROWS = WindowSettings(rate_hz=1.0).rows
+"""Length of a window where the detector needs no other."""
 
 ROWS_NOTE = {"conv_autoencoder": "; a multiple of 4", "lstm_autoencoder": "; at most 32"}
 """What a detector asks of the length of a window."""
@@ -81,7 +90,7 @@ hold = 3  # a value missing for so many samples is held; longer breaks the windo
 max_gap_s = 3.5  # a longer step in time breaks the window
 """
 
-ROWS = "rows = 32  # length of a window: long enough for the slowest pattern, short enough to alarm in time"
+ROWS = "rows = {rows}  # length of a window: long enough for the slowest pattern, short enough to alarm in time"
 STREAMING_ROWS = "rows = 32  # not used: a streaming detector takes one row at a time, and the prefilter with it"
 WARM_UP = "warm_up = 30  # rows after a gap before the score counts: about one and a half smoothing_rows\n"
 
@@ -137,7 +146,9 @@ def ready_recipe(name: str) -> str:
             SPLIT.format(first=TEST_LINE if cls.needs_labels else ROWS_LINE.format(rows=400)),
             table("[cleaning]", CleaningSettings, CLEANING | tuned.get("cleaning", {})),
             SCALING,
-            _steps(cls) if issubclass(cls, FeatureDetector) else "",
+            _steps(tuned.get("steps") or cls.usual_steps(tuned.get("rows", USUAL_ROWS)))
+            if issubclass(cls, FeatureDetector)
+            else "",
             table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),
             table("[training]", TrainingSettings, training, only=trained),
             TAIL,
@@ -149,7 +160,11 @@ def _head(name: str, cls: type[Detector[Any]]) -> str:
     """From the first line to the windows."""
     summary = (sys.modules[cls.__module__].__doc__ or "").partition("\n\n")[0]
     labels = " It learns from labelled faults too, so the training part must hold some." if cls.needs_labels else ""
-    rows = STREAMING_ROWS if cls.streaming else ROWS + ROWS_NOTE.get(name, "")
+    rows = (
+        STREAMING_ROWS
+        if cls.streaming
+        else ROWS.format(rows=TUNED.get(name, {}).get("rows", USUAL_ROWS)) + ROWS_NOTE.get(name, "")
+    )
     return HEAD.format(
         about="\n".join(_comment(" ".join(summary.split()) + labels)),
         protocol="labelled faults in the first three quarters"
@@ -161,9 +176,8 @@ def _head(name: str, cls: type[Detector[Any]]) -> str:
     ) + (WARM_UP if cls.streaming else "")
 
 
-def _steps(cls: type[FeatureDetector[Any]]) -> str:
-    """The detector's usual steps, for the usual length of a window."""
-    steps = cls.usual_steps(WindowSettings(rate_hz=1.0).rows)
+def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Tables of steps, with a sentence of what they are."""
     tables = [table("[[steps]]", STEPS[step["type"]].Settings, step, type_name=step["type"]) for step in steps]
     return STEPS_NOTE + "".join(tables).removeprefix("\n")
 

@@ -10,6 +10,7 @@ import tomllib
 import numpy as np
 import pytest
 
+from edge_agent.contract.strict_json import plain
 from training.guess import READY
 from training.recipe import parse_recipe
 
@@ -40,6 +41,7 @@ def test_the_file_is_what_the_detector_says_of_itself(name: str) -> None:
 def test_it_builds_its_detector_with_every_setting_written_out(name: str) -> None:
     from training.detectors import make_detector
     from training.graph import Front
+    from training.ready import CLEANING, TUNED
     from training.recipe import Scaling
 
     text = (READY / f"{name}.toml").read_text(encoding="utf-8")
@@ -51,15 +53,17 @@ def test_it_builds_its_detector_with_every_setting_written_out(name: str) -> Non
     assert written == {"type", *(field.name for field in dataclasses.fields(detector.Settings))}
     assert recipe.detector["type"] == name
     assert recipe.split.fit_rows == (None if detector.needs_labels else 400)
-    assert recipe.cleaning.outliers == (0.0 if name == "pseudo_labels" else 0.1)
-    assert recipe.cleaning.spikes == 4.0
+    assert plain(recipe.cleaning) == CLEANING | TUNED.get(name, {}).get("cleaning", {})
 
 
 def test_the_steps_written_out_are_those_that_a_recipe_without_any_gets() -> None:
-    from training.detectors.gaussian import GaussianDetector
+    from training.detectors.kmeans import KMeansDetector
 
-    recipe = parse_recipe((READY / "gaussian.toml").read_text(encoding="utf-8"))
-    assert recipe.steps == GaussianDetector.usual_steps(recipe.windows.rows)
+    recipe = parse_recipe((READY / "kmeans.toml").read_text(encoding="utf-8"))
+    assert [step["type"] for step in recipe.steps] == ["trailing_means", "whiten"]
+    assert [step | usual for step, usual in zip(recipe.steps, KMeansDetector.usual_steps(32), strict=True)] == list(
+        recipe.steps
+    )
 
 
 @dataclasses.dataclass

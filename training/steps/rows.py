@@ -10,6 +10,12 @@ import tensorflow as tf
 from edge_agent.contract.records import Doubles
 from training.steps.base import Shape, Stage, Step
 
+MEDIAN_SQUARE = 0.4549
+"""Median of the square of a standard Gaussian."""
+
+QUARTILE_RANGE = 1.349
+"""Between the quartiles of a standard Gaussian."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DifferenceSettings:
@@ -46,9 +52,9 @@ class Difference(Step[DifferenceSettings]):
 class ReferenceSettings:
     """`[[steps]]` of type `reference`."""
 
-    rows: int = 20
+    rows: int = 10
     """Oldest rows of the window whose mean the later rows are measured against."""
-    drifting: float = 0.85
+    drifting: float = 0.7
     """Only channels that drift: those whose wander is at least this share of the variance of that mean; 0: all."""
 
     def __post_init__(self) -> None:
@@ -65,9 +71,9 @@ class Reference(Step[ReferenceSettings]):
         x_c -> x_c - mean of the oldest rows of x_c   where   1 - noise_c / variance_c >= drifting
 
     `variance_c` is that of the mean of the oldest rows over the training windows, and `noise_c` what of it the scatter
-    within those rows explains: a quarter of the mean squared difference of their two halves, as for independent
-    readings. A temperature that creeps through training loses its level, which will be another tomorrow; a flow that
-    stays keeps it.
+    within those rows explains: a quarter of the squared difference of their two halves, as for independent readings.
+    Both are taken from quartiles, so that a fault in a few training rows does not pass for drift. A temperature that
+    creeps through training loses its level, which will be another tomorrow; a flow that stays keeps it.
 
     The price: in a channel that drifts a lasting fault is seen only while the oldest rows are from before it, and one
     that grows more slowly than the window forgets is never seen.
@@ -92,8 +98,9 @@ class Reference(Step[ReferenceSettings]):
         """Find the channels that drift."""
         half = self.settings.rows // 2
         older, newer = x[:, :half].mean(axis=1), x[:, half : 2 * half].mean(axis=1)
-        noise = np.mean((older - newer) ** 2, axis=0) / 4
-        variance = np.var((older + newer) / 2, axis=0)
+        noise = np.median((older - newer) ** 2, axis=0) / (4 * MEDIAN_SQUARE)
+        low, high = np.percentile((older + newer) / 2, [25, 75], axis=0)
+        variance = ((high - low) / QUARTILE_RANGE) ** 2
         wander = np.where(variance > 0, 1 - noise / np.where(variance > 0, variance, 1), 0.0)
         drifts = (wander >= self.settings.drifting) | (self.settings.drifting == 0)
         self.weights = drifts.astype(np.float64)
