@@ -41,8 +41,8 @@ TUNED: dict[str, dict[str, Any]] = {
     "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}, "detector": {"mean_rows": 32}},
     "pseudo_labels": {"cleaning": {"outliers": 0.0}},
 }
-"""Settings other than the defaults, by detector: of its tables, its steps, and `rows` of a window. Pseudo-labels are made
-of what cleaning would take away, the sequences of a streaming detector would be cut to pieces, and what the Gaussian
+"""Settings other than the defaults, by detector: of its tables, its steps, and `rows` of a window. Pseudo-labels are
+made of what cleaning would take away, the sequences of a streaming detector would be cut to pieces, and what the Gaussian
 against a trailing reference sees of contaminated data is little without it."""
 
 USUAL_ROWS = WindowSettings(rate_hz=1.0).rows
