@@ -41,7 +41,7 @@ def two_states(n: int = 100) -> np.ndarray:
     return np.concatenate([0.2 * noise(n), noise(n, seed=1) + np.array([20.0, 0.0])])
 
 
-def ring(n: int = 300) -> np.ndarray:
+def ring(n: int = 150) -> np.ndarray:
     """A cycle: normal windows all around, none in the middle."""
     angle = np.linspace(0, 6 * np.pi, n)
     return np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.05 * noise(n)
@@ -65,7 +65,7 @@ def test_centres_are_scikit_learns_and_the_score_the_scaled_distance_to_the_near
 
 
 def test_the_mean_score_of_members_is_their_number_of_features() -> None:
-    x = noise(5000)
+    x = noise(2000)
     assert fitted(KMeansDetector, x, clusters=1).scores(x).mean() == pytest.approx(D, rel=0.05)
 
 
@@ -109,7 +109,7 @@ def test_fewer_different_windows_than_clusters_still_fit(cls: Any) -> None:
 )
 def test_a_few_faulty_windows_in_the_training_part_stay_strange(cls: Any, settings: dict[str, Any]) -> None:
     faulty = np.array([[9.0, -9.0]]) + 0.1 * noise(3)
-    detector = fitted(cls, np.concatenate([noise(300), faulty]), **settings)
+    detector = fitted(cls, np.concatenate([noise(150), faulty]), **settings)
     assert detector.scores(faulty).min() > 3 * np.quantile(detector.scores(noise(300)), 0.99)
 
 
@@ -135,7 +135,7 @@ def test_windows_that_are_all_the_same_still_fit(cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", [AgglomerativeDetector, DbscanDetector, OpticsDetector])
 def test_no_more_points_are_kept_than_asked(cls: Any) -> None:
-    x = np.concatenate([noise(300), noise(300, seed=1) + np.array([20.0, 0.0])])
+    x = np.concatenate([noise(80), noise(80, seed=1) + np.array([20.0, 0.0])])
     detector = fitted(cls, x, points=40)
     assert 30 < len(detector.nearest.points) <= 40
 

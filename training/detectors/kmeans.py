@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.cluster import BisectingKMeans, KMeans
 
 from edge_agent.contract.records import Doubles
-from training.detectors.nearest import Nearest, NearestDetector, cluster_variances
+from training.detectors.nearest import Nearest, NearestDetector, cluster_variances, thinned
 
 STARTS = 10
 """Random beginnings of k-means, of which the best is kept: scikit-learn's long-standing default."""
@@ -43,6 +43,7 @@ class KMeansDetector(NearestDetector[ClustersSettings]):
 
     def find(self, y: Doubles) -> Nearest:
         """Find the centres and the spread around each."""
+        y = thinned(y)
         distinct = len(np.unique(y, axis=0))
         model = self.clustering(min(self.settings.clusters, distinct)).fit(y)
         centres = model.cluster_centers_

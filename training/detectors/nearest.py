@@ -20,8 +20,8 @@ from training.detectors.on_features import FeatureDetector, squared_distances
 S = TypeVar("S")
 
 MOST_CLUSTERED = 4000
-"""Windows that a method with a matrix of all pairs sees: 128 MB in float64. More are thinned evenly, which loses little
-as neighbouring windows overlap."""
+"""Windows that are clustered: a matrix of all pairs takes 128 MB in float64, and none of the methods more than some
+seconds. More are thinned evenly, which loses little as neighbouring windows overlap."""
 
 BORROWED_MEMBERS = 10
 """Members of usual spread that every cluster is given besides its own, so that a cluster of a few windows, which
