@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
@@ -14,7 +15,7 @@ from training.detectors.drift_gaussian import DriftGaussianDetector, DriftGaussi
 from training.detectors.gaussian import GaussianDetector
 from training.detectors.isolation import IsolationDetector, IsolationSettings
 from training.detectors.kernels import Sphere
-from training.detectors.knn import KnnDetector, KnnSettings
+from training.detectors.knn import MOST_LONELY, KnnDetector, KnnSettings
 from training.detectors.ocsvm import OcsvmDetector, OcsvmSettings
 from training.detectors.on_features import FeatureDetector
 from training.graph import Front
@@ -93,6 +94,16 @@ def test_knn_with_a_coreset_is_off_by_no_more_than_its_reach() -> None:
     y = reduced.sphere.coordinates(x)
     reach = np.sqrt(((y[:, np.newaxis] - reduced.nearest.points) ** 2).sum(axis=2).min(axis=1).max())
     assert (np.abs(reduced.scores(new) - full.scores(new)) <= reach + 1e-4).all()
+
+
+def test_local_scaling_divides_by_the_distance_of_each_window_to_its_neighbours() -> None:
+    x, new = noise(100), 2 * noise(20, seed=1)
+    detector = fitted(KnnDetector, x, k=1, points=100, local_scaling=True)
+    y = detector.sphere.coordinates(x)
+    lonely = NearestNeighbors(n_neighbors=2).fit(y).kneighbors(y)[0][:, 1]
+    scale = np.clip(lonely, np.median(lonely), MOST_LONELY * np.median(lonely))
+    expected = (cdist(detector.sphere.coordinates(new), y) / scale).min(axis=1)
+    np.testing.assert_allclose(detector.scores(new), expected, rtol=1e-4)
 
 
 def test_local_scaling_forgives_more_where_normal_windows_lie_apart() -> None:
