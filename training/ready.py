@@ -42,8 +42,8 @@ TUNED: dict[str, dict[str, Any]] = {
     "pseudo_labels": {"cleaning": {"outliers": 0.0}},
 }
 """Settings other than the defaults, by detector: of its tables, its steps, and `rows` of a window. Pseudo-labels are
-made of what cleaning would take away, the sequences of a streaming detector would be cut to pieces, and what the Gaussian
-against a trailing reference sees of contaminated data is little without it."""
+made of what cleaning would take away, the sequences of a streaming detector would be cut to pieces, and a trailing
+reference already forgets most of what contaminates."""
 
 USUAL_ROWS = WindowSettings(rate_hz=1.0).rows
 """Length of a window where the detector needs no other."""
