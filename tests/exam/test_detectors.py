@@ -9,23 +9,27 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from edge_agent.contract.faults import FaultKind, inject
 from edge_agent.contract.records import Floats
-from tests.recordings import LEARNED, recipe, write_csv
+from tests.recordings import LEARNED, NAMES, recipe, table
 from training.artifacts import Run
+from training.data import DataError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 C, T, FIT_ROWS = 3, 16, 450
+FAULT = slice(500, 550)
 
 SETTINGS = {
     "gaussian": "[[steps]]\ntype = 'trailing_means'\nrows = [1, 8]",
@@ -37,12 +41,12 @@ SETTINGS = {
     "denclue": "kernels = 64",
     "mixture": "components = 3\n[[steps]]\ntype = 'trailing_means'\nrows = [1, 8]",
     "pca": "[[steps]]\ntype = 'trailing_means'\nrows = [8]",
-    "drift_gaussian": "blocks = 4\n[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "kmeans": "clusters = 12\n[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "bisecting_kmeans": "clusters = 12\n[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "agglomerative": "[[steps]]\ntype = 'trailing_means'\nrows = [1]",
     "dbscan": "[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "optics": "[[steps]]\ntype = 'trailing_means'\nrows = [8]",
+    "drift_gaussian": "blocks = 4\n[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "knn": "local_scaling = true\n[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "ocsvm": "[[steps]]\ntype = 'trailing_means'\nrows = [8]",
     "isolation": "[[steps]]\ntype = 'trailing_means'\nrows = [8]",
@@ -94,16 +98,16 @@ BUILT_IN_ONLY = {
     "BROADCAST_TO",
     "GATHER",
     "SHAPE",
-    "ARG_MIN",
-    "NEG",
-    "SQRT",
-    "TOPK_V2",
-    "GREATER",
     "CAST",
-    "REDUCE_MAX",
-    "REDUCE_MIN",
-    "LOG",
+    "GREATER",
+    "TOPK_V2",
+    "SQRT",
+    "NEG",
+    "ARG_MIN",
     "EXP",
+    "LOG",
+    "REDUCE_MIN",
+    "REDUCE_MAX",
 }
 """Operators of tflite-runtime 2.14; none keeps state between calls."""
 
@@ -159,22 +163,35 @@ class Fitted:
         return float(max(self.scores(piece)[-T:].max() for piece in self.normal(60)))
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without TensorFlow's own warnings of what it will change one day."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        yield
+
+
+def fit_small(detector: str, folder: Path, spoil: Callable[[pd.DataFrame], pd.DataFrame] | None = None) -> Run:
+    """A run of the detector on the small machine, spoilt or not, in a new folder."""
+    from training.detectors import DETECTORS
+    from training.fit import fit, locate
+    from training.recipe import parse_recipe
+
+    folder.mkdir()
+    readings = table(600, fault=FAULT, learned=LEARNED if DETECTORS[detector].needs_labels else None)
+    (spoil(readings) if spoil else readings).to_csv(folder / "machine.csv", index=False)
+    text = recipe(detector, SETTINGS[detector], epochs=6)
+    parsed = parse_recipe(text)
+    return fit(parsed, locate(parsed, text, folder), folder / "run", progress=False)
+
+
 @pytest.fixture(scope="module", params=sorted(SETTINGS))
 def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fitted]:
     """Each detector fitted once on the small machine."""
     folder = tmp_path_factory.mktemp(request.param)
-    text = recipe(request.param, SETTINGS[request.param], epochs=6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's own, of what it will change one day
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        from training.detectors import DETECTORS
-        from training.fit import fit, locate
-        from training.recipe import parse_recipe
-
-        write_csv(folder / "machine.csv", learned=LEARNED if DETECTORS[request.param].needs_labels else None)
-        parsed = parse_recipe(text)
-        run = fit(parsed, locate(parsed, text, folder), folder / "run", progress=False)
-        yield Fitted(run)
+    with quietly():
+        yield Fitted(fit_small(request.param, folder / "small"))
     shutil.rmtree(folder)
 
 
@@ -293,3 +310,87 @@ def test_the_run_says_what_the_device_needs(fitted: Fitted) -> None:
     assert Path(run.path / "recipe.toml").read_text() == recipe(
         run.info.detector, SETTINGS[run.info.detector], epochs=6
     )
+
+
+def test_a_run_folder_that_was_moved_scores_the_same(fitted: Fitted, tmp_path: Path) -> None:
+    from training.evaluation.scoring import FloatScorer
+
+    moved = FloatScorer(Run.read(Path(shutil.copytree(fitted.run.path, tmp_path / "moved"))))
+    for piece in fitted.normal(3):
+        windows = piece[:, np.newaxis] if fitted.streaming else piece[np.newaxis]
+        moved.reset()
+        assert [moved(window)["score"][0] for window in windows] == fitted.scores(piece).tolist()
+
+
+def contaminate(readings: pd.DataFrame) -> pd.DataFrame:
+    """Three short faults in the training part that nobody labelled, 5 % of its rows, some seven spreads large."""
+    for channel, first, off in (("speed", 40, 5.0), ("heat", 180, -4.0), ("load", 240, -1.0)):
+        readings.loc[first : first + 4, channel] += off
+    return readings
+
+
+@pytest.fixture(scope="module", params=sorted(SETTINGS))
+def contaminated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, Run]]:
+    """Each detector fitted twice on the same contaminated training data."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with quietly():
+        one, two = (fit_small(request.param, folder / name, spoil=contaminate) for name in ("one", "two"))
+        yield one, two
+    shutil.rmtree(folder)
+
+
+def scores_of(run: Run, values: Floats) -> np.ndarray:
+    """Score of the window that ends at each reading [n, C], from the first that fills a window of T on."""
+    from training.evaluation.scoring import FloatScorer
+
+    scorer, rows = FloatScorer(run), 1 if run.input.streaming else T
+    ends = range(rows, len(values) + 1)
+    return np.array([scorer(values[end - rows : end])["score"][0] for end in ends], np.float64)[T - rows :]
+
+
+def test_the_same_recipe_and_data_give_the_same_scores(contaminated: tuple[Run, Run]) -> None:
+    one, two = contaminated
+    readings, _ = one.validation
+    assert scores_of(one, readings[:40]).tolist() == scores_of(two, readings[:40]).tolist()
+
+
+def test_contaminated_training_data_hide_no_clear_fault(contaminated: tuple[Run, Run]) -> None:
+    from training.evaluation.metrics import auc_roc
+
+    run, _ = contaminated
+    assert run.faulty is not None
+    values, _, labels = run.faulty
+    scores = scores_of(run, values)
+    assert np.isfinite(scores).all()
+    faulty_rows = np.lib.stride_tricks.sliding_window_view(labels, T).sum(axis=1)
+    clear = (faulty_rows == 0) | (faulty_rows == T)
+    assert (auc_roc(faulty_rows[clear] == T, scores[clear]) or 0) > 0.95
+
+
+def cut_short(readings: pd.DataFrame) -> pd.DataFrame:
+    return readings[:60]
+
+
+def stand_still(readings: pd.DataFrame) -> pd.DataFrame:
+    return readings.assign(**dict.fromkeys(NAMES, 1.5))
+
+
+def miss_often(readings: pd.DataFrame) -> pd.DataFrame:
+    return readings.assign(load=np.where(np.arange(len(readings)) % 10 < 4, np.nan, readings["load"]))
+
+
+@pytest.mark.parametrize("detector", sorted(SETTINGS))
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (cut_short, "windows, at least 20 are needed"),
+        (stand_still, "collect more normal data"),
+        (miss_often, "load is lost|no unbroken run of 25 readings"),
+    ],
+)
+def test_bad_data_are_refused_with_what_is_wrong(
+    detector: str, spoil: Callable[[pd.DataFrame], pd.DataFrame], told: str, tmp_path: Path
+) -> None:
+    with quietly(), pytest.raises(DataError, match=told):
+        fit_small(detector, tmp_path / "bad", spoil=spoil)
+    assert not (tmp_path / "bad" / "run").exists()
