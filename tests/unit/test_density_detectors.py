@@ -133,6 +133,12 @@ def test_the_likelihood_falls_short_of_the_optimum_by_no_more_than_its_gains_say
     assert 0 < target.mean(fine) - target.mean(rough) <= target.gains(rough).max() - 1 <= 0.1
 
 
+def test_windows_that_no_kernel_explains_have_a_finite_likelihood() -> None:
+    target = likelihood(hills(4), 1, 0.5)
+    itself_alone = np.array([1.0, 0.0, 0.0, 0.0])
+    assert -np.inf < target.mean(itself_alone) < target.mean(np.full(4, 0.25)) - 100
+
+
 def test_the_optimum_needs_few_kernels() -> None:
     x = np.random.default_rng(0).standard_normal((600, 6))
     assert len(fitted("kdemle", x, kernels=600).kernels.weights) < 100

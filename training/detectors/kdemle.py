@@ -55,8 +55,9 @@ class Likelihood:
         self._offset = float(largest.mean()) - dimensions * np.log(bandwidth * np.sqrt(2 * np.pi))
 
     def mean(self, weights: Doubles) -> float:
-        """Mean log likelihood in nats."""
-        return float(np.log(self.relative @ weights).mean() + self._offset)
+        """Mean log likelihood in nats; what no kernel explains has the least density that a double can hold, not 0."""
+        density = np.maximum(self.relative @ weights, np.finfo(np.float64).tiny)
+        return float(np.log(density).mean() + self._offset)
 
     def gains(self, weights: Doubles) -> Doubles:
         """Derivative [K] of the mean log likelihood by each weight; weighted, they sum to 1.
