@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from converters.replay import faulty_stretches, stretches
 from edge_agent.contract.faults import FaultKind, inject
 from edge_agent.contract.records import NS, Doubles, Floats
 from training.artifacts import Run
+
+Number = TypeVar("Number", bound=np.generic)
 
 SAMPLES = 192
 """Normal windows that set the int8 ranges; ranges settle after some hundred."""
@@ -44,17 +47,27 @@ SEVERITIES = (3.0, 6.0, 12.0)
 SHARES = (0.5, 1.0)
 """Severities of the relative faults (stuck, lost, rhythm)."""
 
-GROWTH_INSIDE = (1.0, 2.0, 5.0, 10.0)
-"""Training spreads of the growing fault inside the body's range."""
+GROWTH_START = 0.5
+"""Training spreads from which the growing fault is followed: less is no fault."""
+
+GROWTH_STEPS_INSIDE = 20
+"""Severities of the growing fault inside the body's range, evenly on a logarithmic scale: with a range of 20 spreads
+each is a fifth larger than the one before."""
 
 GROWTH_OUTSIDE = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 100.0, 1e3, 1e4)
-"""The growing fault outside, in body ranges; 1e6 training spreads, where the front clamps, come last."""
+"""The growing fault outside, in body ranges; `CLAMP` comes last."""
+
+CLAMP = 1e6
+"""Training spreads at which the front clamps: no fault is larger."""
 
 MAX_GROWTH_CHANNELS = 16
 """Channels whose growing fault is tried, evenly chosen."""
 
-MAX_GROWTH_CHANNELS_STREAMING = 4
+MAX_GROWTH_CHANNELS_STREAMING = 8
 """The same for a streaming graph, where each case is a sequence of steps."""
+
+GROWTH_BASES = 3
+"""Normal windows that the fault grows in, for each channel and sign; one sequence for a streaming graph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,19 +136,24 @@ def cases(run: Run) -> Cases:
         normal=len(normal),
         faulty=len(faulty),
         growth=growth,
-        growth_inside=sum(severity < run.info.body_range for severity in GROWTH_INSIDE),
+        growth_inside=GROWTH_STEPS_INSIDE,
         warm_up=run.input.warm_up if run.input.streaming else 0,
     )
 
 
-def _evenly(array: Floats, most: int) -> Floats:
+def _evenly(array: NDArray[Number], most: int) -> NDArray[Number]:
     """At most so many of the entries, evenly spaced, the first and last among them."""
     return array[np.unique(np.linspace(0, len(array) - 1, min(most, len(array))).astype(int))] if len(array) else array
 
 
 def _sequences(stretched: Sequence[Floats], rows: int, most: int) -> Floats:
-    """Cut stretches of rows [n, C] into sequences [s, rows, C], evenly chosen; they may overlap by half."""
-    step = max(rows // 2, 1)
+    """Cut stretches of rows [n, C] into sequences [s, rows, C], evenly chosen; they may overlap.
+
+    By half where that gives enough of them, else by as much as `most` needs: the median deviation of three cases is
+    chance.
+    """
+    room = sum(max(len(stretch) - rows + 1, 0) for stretch in stretched)
+    step = min(max(rows // 2, 1), max(room // most, 1))
     cut = [stretch[start : start + rows] for stretch in stretched for start in range(0, len(stretch) - rows + 1, step)]
     channels = stretched[0].shape[1] if stretched else 0
     return _evenly(np.stack(cut), most) if cut else np.empty((0, rows, channels), np.float32)
@@ -196,22 +214,28 @@ def _labelled(run: Run) -> list[Floats]:
 
 
 def _growing(normal: Floats, run: Run) -> tuple[Floats, tuple[int, int]]:
-    """One channel off in the last rows, further and further, for channels and both signs."""
-    reach = run.info.body_range
-    severities = (
-        [s for s in GROWTH_INSIDE if s < reach] + [s * reach for s in GROWTH_OUTSIDE if s * reach < 1e6] + [1e6]
-    )
-    most = MAX_GROWTH_CHANNELS_STREAMING if run.input.streaming else MAX_GROWTH_CHANNELS
-    channels = _evenly(np.arange(normal.shape[2], dtype=np.float32), most).astype(int)
+    """One channel off its centre in the last half of the rows, further and further: channels x signs x base windows."""
+    severities = np.array(_severities(run.info.body_range))
+    streaming = run.input.streaming
+    most = MAX_GROWTH_CHANNELS_STREAMING if streaming else MAX_GROWTH_CHANNELS
+    channels = _evenly(np.arange(normal.shape[2]), most)
     start = normal.shape[1] - max(normal.shape[1] // 2, 1)
     grown = []
     for number, channel in enumerate(channels):
+        bases = normal[[number % len(normal)]] if streaming else _evenly(normal, GROWTH_BASES)
         for sign in (-1, 1):
-            for severity in severities:
-                case = normal[number % len(normal)].copy()
-                case[start:, channel] = np.float32(run.centre[channel] + sign * severity * run.spread[channel])
-                grown.append(case)
-    return np.stack(grown), (2 * len(channels), len(severities))
+            off = run.centre[channel] + sign * severities * run.spread[channel]
+            for base in bases:
+                fault = np.tile(base, (len(severities), 1, 1))
+                fault[:, start:, channel] = off[:, np.newaxis]
+                grown.append(fault)
+    return np.concatenate(grown), (len(grown), len(severities))
+
+
+def _severities(reach: float) -> list[float]:
+    """Training spreads of the growing fault, the first `GROWTH_STEPS_INSIDE` of them inside the body's range."""
+    inside = np.geomspace(min(GROWTH_START, reach / 2), reach, GROWTH_STEPS_INSIDE, endpoint=False)
+    return [*inside.tolist(), *(share * reach for share in GROWTH_OUTSIDE if share * reach < CLAMP), CLAMP]
 
 
 def faulty_labels(cases: Cases) -> NDArray[np.bool_]:

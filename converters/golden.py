@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.cases import Cases
-from converters.parity import largest_error
 from converters.refusal import Refused
 from converters.runtimes import Measured
 from edge_agent.contract.manifest import GraphFormat
 from edge_agent.contract.records import Floats
+from edge_agent.scoring.selection import golden_error
 
 GOLDEN_CASES = 8
 """Normal inputs, and as many faulty ones: enough to show a wrong graph, small enough to replay at every start."""
@@ -59,7 +59,7 @@ def tolerances(graph_format: GraphFormat, measured: Sequence[Measured], cases: C
     found: dict[str, float] = {}
     for runtime in measured:
         errors = [
-            largest_error(scores[part], golden[part])
+            golden_error(scores[part], golden[part])
             for scores in (runtime.scores, runtime.plain_scores)
             for part in (slice(judged), chosen)
         ]

@@ -9,6 +9,8 @@ normal windows and on faulty ones together, and on a fault that grows out of eve
     ratio_change     relative change of (median fault - median normal) / MAD of normal   <= .10
     growth_fall      largest relative fall of the score with a growing fault, from the body's range on   <= 1e-6
 
+Of a sequence every step that counts is a score, and the highest stands for a faulty one, which is normal in places.
+
 A fall counts from the highest score of a normal case on: below it, a fault is not told from normal whatever its score.
 Inside the body's range the float model itself may fall for a moment; there the graph may fall by `growth_fall_inside`
 and the float model by `growth_fall_reference`, and they must agree within .05.
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 
 from converters.cases import Cases, faulty_labels
 from edge_agent.contract.records import Doubles, Floats
+from edge_agent.scoring.selection import golden_error
 
 MIN_RANK_POOLED = 0.99
 MIN_RANK_NORMAL = 0.95
@@ -49,8 +52,11 @@ class Parity:
     """(median fault - median normal) / MAD of the normal cases."""
     ratio_change: float
     growth_fall: float
+    """Largest relative fall of the score with a growing fault, from the body's range on."""
     growth_fall_inside: float
+    """The same inside the body's range."""
     growth_fall_reference: float
+    """The same inside the body's range, of the float model."""
     largest_error: float
     """Largest |a - b| / (|b| + median |b|) over normal and faulty cases."""
 
@@ -84,8 +90,8 @@ class Parity:
             (
                 self.growth_fall_inside <= self.growth_fall_reference + MAX_FALL_CHANGE,
                 (
-                    f"a growing fault lowers the score by {self.growth_fall_inside:.2f} inside the body's range, "
-                    f"{self.growth_fall_reference:.2f} in the float model"
+                    f"a growing fault lowers the score by {self.growth_fall_inside:.0%} inside the body's range, "
+                    f"{self.growth_fall_reference:.0%} in the float model, at most {MAX_FALL_CHANGE:.0%} more"
                 ),
             ),
         )
@@ -99,7 +105,7 @@ def compare(scores: Floats, reference: Floats, cases: Cases) -> Parity:
     labels = faulty_labels(cases)
     peak, peak_want = got.max(axis=1), want.max(axis=1)
     auc, auc_want = average_precision(peak, labels), average_precision(peak_want, labels)
-    ratio, ratio_want = _ratio(peak, labels), _ratio(peak_want, labels)
+    ratio, ratio_want = _ratio(got[~labels], peak[labels]), _ratio(want[~labels], peak_want[labels])
     grown, grown_want = (
         np.maximum(_counted(array, cases)[judged:, -1].reshape(cases.growth), normal.max())
         for array, normal in ((scores, got[~labels]), (reference, want[~labels]))
@@ -115,14 +121,8 @@ def compare(scores: Floats, reference: Floats, cases: Cases) -> Parity:
         growth_fall=_largest_fall(grown[:, inside:]),
         growth_fall_inside=_largest_fall(grown[:, : inside + 1]),
         growth_fall_reference=_largest_fall(grown_want[:, : inside + 1]),
-        largest_error=largest_error(got, want),
+        largest_error=golden_error(got, want),
     )
-
-
-def largest_error(got: Floats | Doubles, want: Floats | Doubles) -> float:
-    """Largest |a - b| / (|b| + median |b|): the measure that golden data are judged by."""
-    scale = np.abs(want) + np.median(np.abs(want))
-    return float(np.max(np.abs(got - want) / np.where(scale > 0, scale, 1)))
 
 
 def spearman(a: Doubles, b: Doubles) -> float:
@@ -158,10 +158,10 @@ def _ranks(values: Doubles) -> Doubles:
     return ((2 * last - counts - 1) / 2)[inverse.ravel()]
 
 
-def _ratio(peaks: Doubles, labels: NDArray[np.bool_]) -> float:
-    normal = peaks[~labels]
-    spread = float(np.median(np.abs(normal - np.median(normal))))
-    return float((np.median(peaks[labels]) - np.median(normal)) / spread) if spread else 0.0
+def _ratio(normal: Doubles, fault_peaks: Doubles) -> float:
+    centre = float(np.median(normal))
+    spread = float(np.median(np.abs(normal - centre)))
+    return (float(np.median(fault_peaks)) - centre) / spread if spread else 0.0
 
 
 def _largest_fall(grown: Doubles) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.manifest import GraphSpec
-from edge_agent.contract.records import Floats
+from edge_agent.contract.records import Doubles, Floats
 from edge_agent.errors import ScoringError
 from edge_agent.scoring.interpreter import TFLiteScorer
 from edge_agent.scoring.settings import ScoringSettings
@@ -59,7 +59,7 @@ def golden_scores(scorer: TFLiteScorer, golden: dict[str, Floats]) -> Floats:
     return np.array(scores, np.float32)
 
 
-def golden_error(scores: Floats, wanted: Floats) -> float:
+def golden_error(scores: Floats | Doubles, wanted: Floats | Doubles) -> float:
     """Return the largest |a - b| / (|b| + median |b|).
 
     Raises:
