@@ -196,7 +196,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAMES",
         help="recommended, all, or names and recipe files with commas between (default: recommended)",
     )
-    bench.add_argument("--boards", action="store_true", help="published methods as well (kind skab)")
+    bench.add_argument("--boards", action="store_true", help="published methods of the data's kind as well (skab, nab)")
     bench.add_argument("--out", type=Path, required=True, metavar="DIR", help="results, and what is done so far")
     bench.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     bench.add_argument("--fit-rows", type=int, metavar="N", help="kind csv: rows at the start of each file to fit on")

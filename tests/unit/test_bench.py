@@ -187,8 +187,9 @@ def test_an_unknown_detector_is_refused_with_the_nearest(name: str, message: str
 
 def test_published_methods_run_on_the_data_that_they_were_published_for_alone(folder: Path, tmp_path: Path) -> None:
     data = read_data([f"csv:{folder}"])
-    published = find_entrants("gaussian", boards=True)
+    published = find_entrants("gaussian", boards_of={"skab", "nab"})
     assert [entrant.name for entrant in published] == ["gaussian", *BOARDS]
+    assert [entrant.name for entrant in find_entrants("pca", boards_of={"nab"})] == ["pca", "board_windowed_gaussian"]
     assert {task.entrant.name for task in running.tasks(data, published, tmp_path)} == {"gaussian"}
 
 

@@ -1,13 +1,14 @@
-"""Published methods of the SKAB leaderboard, in the leaderboard's own protocol: what our detectors are compared with.
+"""Published methods of the SKAB and NAB leaderboards, in their own protocol: what our detectors are compared with.
 
 Source of the protocol: I. D. Katser and V. O. Kozitsin, Skoltech Anomaly Benchmark (SKAB), 2020, and the notebooks that
-its table names: scaling, windows, networks, limits and smoothing are theirs, written anew. Each method is fitted on the
+its table names: scaling, windows, networks, limits and smoothing are theirs, written anew. For NAB see
+`board_windowed_gaussian`. Each method is fitted on the
 normal rows and gives one alarm and one score for each reading; the score is in units of the method's limit, so that a
 row alarms when its score is above 1. None of this runs on a device.
 
-Causality, since it decides what a comparison is worth: T-squared, T-squared with Q and the isolation forest use a row
-and those before it. The autoencoders look ahead: a row's score uses windows that end 58 rows later (convolutional) or 8
-rows later (LSTM).
+Causality, since it decides what a comparison is worth: T-squared, T-squared with Q, the isolation forest and the
+windowed Gaussian use a row and those before it. The autoencoders look ahead: a row's score uses windows that end 58
+rows later (convolutional) or 8 rows later (LSTM).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from edge_agent.contract.records import Doubles, Floats
 
@@ -38,6 +40,12 @@ FOREST_SMOOTHED_ROWS = 3
 """Rows of the trailing median that smooths the isolation forest."""
 CONTAMINATION = 0.0005
 """Share of the training rows that the isolation forest alarms."""
+GAUSSIAN_ROWS, GAUSSIAN_STEP = 6400, 100
+"""Rows that the windowed Gaussian knows, and how many new ones it waits for once it has so many."""
+LEAST_VARIANCE = 1e-12
+"""Of the windowed Gaussian, in squared units of the reading: the board's smallest deviation is 1e-6."""
+GAUSSIAN_SHARE = 0.995
+"""Of a Gaussian below a reading (or above it) from which it alarms; the leaderboard chooses a limit by the labels."""
 
 
 class _Windowed(NamedTuple):
@@ -147,10 +155,42 @@ def board_lstm_ae(train: Floats, readings: Floats, seed: int) -> tuple[Flags, Do
     return _autoencoder(train, readings, seed, RECURRENT, network)
 
 
+def board_windowed_gaussian(train: Floats, readings: Floats, seed: int) -> tuple[Flags, Doubles]:  # noqa: ARG001 - nothing random
+    """Alarm where a reading lies in the tail of the Gaussian of the readings before it, in any channel.
+
+    The plainest row of NAB's board: A. Lavin and S. Ahmad, Evaluating real-time anomaly detection algorithms - the
+    Numenta Anomaly Benchmark, ICMLA 2015. The score is one less the one-sided tail.
+    """
+    rows = np.concatenate([train, readings]).astype(np.float64)
+    row = np.arange(len(train), len(rows))
+    full = GAUSSIAN_ROWS + (row - GAUSSIAN_ROWS) // GAUSSIAN_STEP * GAUSSIAN_STEP
+    stop = np.where(row < GAUSSIAN_ROWS, row, full)
+    start = np.maximum(stop - GAUSSIAN_ROWS, 0)
+    offset = rows - rows[0]
+    sums, squares = (np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(x, axis=0)]) for x in (offset, offset**2))
+    count = (stop - start)[:, np.newaxis]
+    mean = (sums[stop] - sums[start]) / count
+    variance = (squares[stop] - squares[start]) / count - mean**2
+    tail = ndtr(-np.abs(offset[row] - mean) / np.sqrt(np.maximum(variance, LEAST_VARIANCE)))
+    return _judged((1 - tail).max(axis=1) / GAUSSIAN_SHARE)
+
+
 BOARDS: MappingProxyType[str, Board] = MappingProxyType(
-    {board.__name__: board for board in (board_t2, board_t2_q, board_conv_ae, board_lstm_ae, board_isolation_forest)}
+    {
+        board.__name__: board
+        for board in (
+            board_t2,
+            board_t2_q,
+            board_conv_ae,
+            board_lstm_ae,
+            board_isolation_forest,
+            board_windowed_gaussian,
+        )
+    }
 )
 """By name."""
+BOARD_KINDS = MappingProxyType(dict.fromkeys(BOARDS, "skab") | {board_windowed_gaussian.__name__: "nab"})
+"""By name: the kind of data set that it was published for."""
 LOOK_AHEAD_ROWS = MappingProxyType(
     dict.fromkeys(BOARDS, 0)
     | {board_conv_ae.__name__: CONVOLUTIONAL.look_ahead, board_lstm_ae.__name__: RECURRENT.look_ahead}

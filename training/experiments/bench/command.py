@@ -34,8 +34,8 @@ def main(options: argparse.Namespace) -> str:
         DataError: a kind or path is wrong, or the data cannot be read.
         RecipeError: a detector or recipe is not known.
     """
-    entrants = find_entrants(options.detectors, boards=options.boards)
     data = read_data(options.data, options.fit_rows)
+    entrants = find_entrants(options.detectors, boards_of={each.kind for each in data} if options.boards else ())
     _check_kinds(entrants, data)
     options.out.mkdir(parents=True, exist_ok=True)
     with workers(options.jobs, options.out / "workers.log") as pool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.detectors import DETECTORS
-from training.experiments.bench.boards import BOARDS
+from training.experiments.bench.boards import BOARD_KINDS, BOARDS
 from training.recipe import RecipeError, recipe_text
 
 READY = Path(__file__).parents[2] / "recipes"
@@ -43,28 +44,29 @@ class Published:
     """A published method, which is fitted and judged here but ships nothing."""
 
     name: str
-    kind: str = "skab"
+    kind: str
     """The kind of data set that it was published for."""
 
 
-def find_entrants(asked: str, *, boards: bool = False) -> list[Entrant | Published]:
+def find_entrants(asked: str, *, boards_of: Collection[str] = ()) -> list[Entrant | Published]:
     """Detectors by name: `recommended`, `all`, or names and recipe files with commas between.
 
     Args:
         asked: as on the command line.
-        boards: every published method as well.
+        boards_of: kinds of data whose published methods are compared as well.
 
     Raises:
         RecipeError: a name is not known (with the nearest), or a recipe cannot be read.
     """
     lists = {"recommended": RECOMMENDED, "all": tuple(DETECTORS)}
     names = [name for part in asked.split(",") for name in lists.get(part.strip(), (part.strip(),)) if name]
-    return [_entrant(name) for name in dict.fromkeys([*names, *(BOARDS if boards else ())])]
+    boards = [name for name, kind in BOARD_KINDS.items() if kind in boards_of]
+    return [_entrant(name) for name in dict.fromkeys([*names, *boards])]
 
 
 def _entrant(name: str) -> Entrant | Published:
     if name in BOARDS:
-        return Published(name=name)
+        return Published(name=name, kind=BOARD_KINDS[name])
     if name.endswith(".toml"):
         return _from_file(Path(name).stem, Path(name))
     if name not in DETECTORS:
