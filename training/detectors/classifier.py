@@ -99,6 +99,14 @@ class Classifier(FeatureDetector[S]):
         """Log-odds, and how far each feature is beyond what was learned."""
         return tf.concat([self.log_odds(x), self.covered.beyond(x)], axis=1)
 
+    def range_term(self, z: tf.Tensor) -> tf.Tensor:
+        """As of the others, but with the excess in units of `body_range`.
+
+        In squared spreads it would drown log-odds: of a channel that mostly rests single normal readings lie outside.
+        """
+        excess = tf.maximum(tf.abs(z) * (1 / self.front.body_range) - 1.0, 0.0)
+        return tf.reduce_mean(excess + excess * excess, axis=1)
+
     def pull(self, x: tf.Tensor) -> tf.Tensor:
         """Each feature's part of the squared distance from normal; the log-odds do not add up over features."""
         offset = x - tf.constant(self.centre, tf.float32)

@@ -11,7 +11,6 @@ from scipy.spatial.distance import cdist
 from edge_agent.contract.records import Doubles
 from training.covariance import LEAST_VARIANCE
 from training.detectors.classifier import Classifier, Covered, prototypes
-from training.detectors.on_features import squared_distances
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +29,13 @@ class KnnClassifierSettings:
 class KnnClassifierDetector(Classifier[KnnClassifierSettings]):
     """Nearest neighbours among prototypes of both classes, as smoothed log-odds.
 
-        score = log((d_n^2 + r^2) / (d_f^2 + r^2)) + beyond + range term
+        score = log((d_n^2 + r^2) / (d_f^2 + r^2)) + 2/D log(K_n / K_f) + beyond + range term
 
-    d_n and d_f are the distances from the nearest normal and the nearest faulty prototype, the centres of k-means on
-    each class: as many on the side of the few faults as on the other, so that these are not outvoted. r^2 is the mean
-    squared distance of a window from its nearest prototype, of the wider class; without it the score would jump at a
-    prototype. Up to the number of features, which would multiply it, the ratio is that of two nearest-neighbour
-    densities. Beyond is measured from the normal windows and is as steep as the logarithm can fall, 1 / r.
+    d_n and d_f are the distances from the nearest of K_n normal and of K_f faulty prototypes, the centres of k-means on
+    each class. r^2 is the mean squared distance of a window from its nearest prototype, of the wider class; without it
+    the score would jump at a prototype. Up to the factor D / 2, which would multiply it, this is the ratio of two
+    nearest-neighbour densities in which both classes weigh the same, however few the faults are. Beyond is measured
+    from the normal windows and is as steep as the logarithm can fall, 1 / r.
 
     Sources: T. M. Cover and P. E. Hart, "Nearest neighbor pattern classification", IEEE Trans. Inf. Theory 13 (1967);
     T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical Learning", 2009, 13.2 (prototypes).
@@ -63,10 +62,12 @@ class KnnClassifierDetector(Classifier[KnnClassifierSettings]):
         return Covered.fit(normal, slope=np.full(normal.shape[1], self.smoothing**-0.5))
 
     def log_odds(self, x: tf.Tensor) -> tf.Tensor:
-        """Difference of the logarithms."""
+        """Difference of the logarithms; of plain differences, since a product would round small distances away."""
 
         def log_distance(prototypes: Doubles) -> tf.Tensor:
-            nearest = tf.reduce_min(squared_distances(x, prototypes), axis=1, keepdims=True)
+            offset = x[:, tf.newaxis] - tf.constant(prototypes, tf.float32)
+            nearest = tf.reduce_min(tf.reduce_sum(offset * offset, axis=2), axis=1, keepdims=True)
             return tf.math.log(nearest + self.smoothing)
 
-        return log_distance(self.normal) - log_distance(self.faulty)
+        balance = 2 / self.normal.shape[1] * np.log(len(self.normal) / len(self.faulty))
+        return log_distance(self.normal) - log_distance(self.faulty) + float(balance)

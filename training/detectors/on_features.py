@@ -72,6 +72,10 @@ class FeatureDetector(Detector[S]):
         """Share of each feature [b, D] in the score, on any scale, where it can tell; negative counts as 0."""
         return None
 
+    def range_term(self, z: tf.Tensor) -> tf.Tensor:
+        """What readings [b, T, C] outside `body_range` add to the score, [b, C]: in the unit of squared distances."""
+        return tf.reduce_mean(self.front.range_term(z), axis=1)
+
     def scores(self, x: Doubles) -> Doubles:
         """Scores float64 [n] of features [n, D], without the range term: what the graph gives within the range."""
         return np.asarray(tf.reduce_sum(self.parts(tf.constant(x, tf.float32)), axis=1), np.float64)
@@ -83,7 +87,7 @@ class FeatureDetector(Detector[S]):
             z = self.front.graph(window)
             with tf.name_scope(HEAD):
                 x = self.steps.graph(z)
-                beyond = tf.reduce_mean(self.front.range_term(z), axis=1)
+                beyond = self.range_term(z)
                 parts = tf.concat([self.parts(x), beyond], axis=1)
                 pull = self.pull(x) if self.steps.by_channel else None
                 if pull is None:

