@@ -57,13 +57,10 @@ def test_it_builds_its_detector_with_every_setting_written_out(name: str) -> Non
 
 
 def test_the_steps_written_out_are_those_that_a_recipe_without_any_gets() -> None:
-    from training.detectors.kmeans import KMeansDetector
+    from training.detectors.pca import PcaDetector
 
-    recipe = parse_recipe((READY / "kmeans.toml").read_text(encoding="utf-8"))
-    assert [step["type"] for step in recipe.steps] == ["trailing_means", "whiten"]
-    assert [step | usual for step, usual in zip(recipe.steps, KMeansDetector.usual_steps(32), strict=True)] == list(
-        recipe.steps
-    )
+    recipe = parse_recipe((READY / "pca.toml").read_text(encoding="utf-8"))
+    assert recipe.steps == PcaDetector.usual_steps(recipe.windows.rows)
 
 
 @dataclasses.dataclass

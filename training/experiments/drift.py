@@ -55,11 +55,11 @@ Flags = NDArray[np.bool_]
 MEANS = {"type": "trailing_means", "rows": [10]}
 REFERENCE = {"type": "reference", "rows": 20}
 CHOICES: dict[str, dict[str, Any]] = {
-    "gaussian": {},
+    "gaussian": {"steps": (MEANS,)},
     "gaussian, reference": {"steps": (REFERENCE, MEANS)},
     "gaussian, reference in all channels": {"steps": (REFERENCE | {"drifting": 0.0}, MEANS)},
-    "drift_gaussian": {"detector": {"type": "drift_gaussian"}},
-    "gaussian, calibrated on site": {},
+    "drift_gaussian": {"steps": (MEANS,), "detector": {"type": "drift_gaussian"}},
+    "gaussian, calibrated on site": {"steps": (MEANS,)},
 }
 CALIBRATED = "gaussian, calibrated on site"
 
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     speeds = [f"{speed:g} spreads a minute" for speed in SPREADS_PER_MINUTE]
     table = [["choice", "normal rows alarmed", *speeds], ["---"] * (len(speeds) + 2)]
     for name, changes in tqdm(CHOICES.items(), unit="choice", disable=None):
-        fitted = fit(replace(base, **changes), channels, rows, options.fit_rows)
+        fitted = fit(replace(base, **({"detector": {"type": "gaussian"}} | changes)), channels, rows, options.fit_rows)
         later = rows.values[options.fit_rows :]
         table.append([name, *measure(fitted, later, calibrated=name == CALIBRATED)])
     print("\n".join(f"| {' | '.join(cells)} |" for cells in table))
@@ -134,9 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.experiments.drift", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="long recording, normal throughout")
-    parser.add_argument(
-        "--recipe", type=Path, default=READY / "gaussian.toml", help="recipe of a gaussian that reads it"
-    )
+    parser.add_argument("--recipe", type=Path, default=READY / "drift_gaussian.toml", help="recipe that reads it")
     parser.add_argument("--fit-rows", type=int, default=2400, help="rows that are fitted on (default: 2400)")
     return parser
 
