@@ -44,8 +44,6 @@ GAUSSIAN_ROWS, GAUSSIAN_STEP = 6400, 100
 """Rows that the windowed Gaussian knows, and how many new ones it waits for once it has so many."""
 LEAST_VARIANCE = 1e-12
 """Of the windowed Gaussian, in squared units of the reading: the board's smallest deviation is 1e-6."""
-GAUSSIAN_SHARE = 0.995
-"""Of a Gaussian below a reading (or above it) from which it alarms; the leaderboard chooses a limit by the labels."""
 
 
 class _Windowed(NamedTuple):
@@ -159,7 +157,8 @@ def board_windowed_gaussian(train: Floats, readings: Floats, seed: int) -> tuple
     """Alarm where a reading lies in the tail of the Gaussian of the readings before it, in any channel.
 
     The plainest row of NAB's board: A. Lavin and S. Ahmad, Evaluating real-time anomaly detection algorithms - the
-    Numenta Anomaly Benchmark, ICMLA 2015. The score is one less the one-sided tail.
+    Numenta Anomaly Benchmark, ICMLA 2015. The score is one less the one-sided tail; the board chooses the limit by the
+    labels, here it is a control limit.
     """
     rows = np.concatenate([train, readings]).astype(np.float64)
     row = np.arange(len(train), len(rows))
@@ -172,7 +171,7 @@ def board_windowed_gaussian(train: Floats, readings: Floats, seed: int) -> tuple
     mean = (sums[stop] - sums[start]) / count
     variance = (squares[stop] - squares[start]) / count - mean**2
     tail = ndtr(-np.abs(offset[row] - mean) / np.sqrt(np.maximum(variance, LEAST_VARIANCE)))
-    return _judged((1 - tail).max(axis=1) / GAUSSIAN_SHARE)
+    return _judged((1 - tail).max(axis=1) / CONTROL_SHARE)
 
 
 BOARDS: MappingProxyType[str, Board] = MappingProxyType(
