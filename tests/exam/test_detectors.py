@@ -64,6 +64,12 @@ SETTINGS = {
 SEVERITIES = (0.0, 0.5, 1, 2, 3, 4, 5, 7, 10, 14, 18, 19, 20, 21, 22, 25, 30, 40, 60, 100, 300, 1e3, 1e4, 1e5, 1e6)
 """Training spreads, close around body_range = 20, where the body's input saturates."""
 
+GROWTH = np.geomspace(0.5, 30, 28, dtype=np.float32)
+"""Training spreads, a sixth apart, to where the body's input has saturated in every reading."""
+
+LARGEST_FALL = 1e-3
+"""Share of a score above normal that a growing fault may take from it: what bounds of kernels and trees leave open."""
+
 BUILT_IN_ONLY = {
     "ADD",
     "SUB",
@@ -160,7 +166,7 @@ class Fitted:
     @cached_property
     def highest_normal(self) -> float:
         """Highest score of validation readings: nothing below it alarms, there a score may rise and fall."""
-        return float(max(self.scores(piece)[-T:].max() for piece in self.normal(60)))
+        return float(max(self.tflite_scores(piece)[-T:].max() for piece in self.normal(60)))
 
 
 @contextmanager
@@ -239,13 +245,26 @@ def test_a_growing_fault_never_lowers_the_score_once_past_normal(fitted: Fitted,
     for seed, piece in enumerate(pieces):
         for channel in range(C):
             grown = np.array(
-                [fitted.scores(with_fault(fitted, piece, kind, s, channel, seed))[-T:] for s in SEVERITIES]
+                [fitted.tflite_scores(with_fault(fitted, piece, kind, s, channel, seed))[-T:] for s in SEVERITIES]
             )
             assert np.isfinite(grown).all()
             past = grown[:-1] > past_normal
             falls = past & (grown[1:] < grown[:-1] - 1e-5 * np.abs(grown[:-1]))
             assert not falls.any(), f"channel {channel}: falls after severity {SEVERITIES[np.argwhere(falls)[0][0]]}"
             assert (grown[-1].max() > 1e3 * abs(past_normal)) or kind is FaultKind.NOISE
+
+
+@pytest.mark.parametrize("kind", [FaultKind.SPIKE, FaultKind.STEP, FaultKind.DRIFT, FaultKind.NOISE])
+def test_on_a_fine_scale_a_fault_of_either_sign_never_lowers_the_score(fitted: Fitted, kind: FaultKind) -> None:
+    falls = {}
+    for seed, piece in enumerate(fitted.normal(1 if fitted.streaming else 6)):
+        for channel in range(C):
+            one_spread = with_fault(fitted, piece, kind, 1.0, channel, seed) - piece
+            for sign in (-1, 1):
+                grown = [fitted.tflite_scores(piece + sign * severity * one_spread)[-T:].max() for severity in GROWTH]
+                highest = np.maximum.accumulate(np.maximum(grown, fitted.highest_normal))
+                falls[seed, channel, sign] = float(((highest - np.maximum(grown, fitted.highest_normal)) / highest).max())
+    assert {where: fall for where, fall in falls.items() if fall > LARGEST_FALL} == {}
 
 
 def with_fault(  # noqa: PLR0917
