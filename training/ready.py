@@ -21,7 +21,7 @@ from training.detectors import DETECTORS
 from training.detectors.base import Detector
 from training.detectors.on_features import FeatureDetector
 from training.guess import READY, ROWS_LINE, TEST_LINE
-from training.recipe import CleaningSettings, TrainingSettings, WindowSettings
+from training.recipe import CleaningSettings, DecisionSettings, TrainingSettings, WindowSettings
 from training.steps import STEPS
 
 WIDTH = 120
@@ -33,6 +33,7 @@ CLEANING = {"outliers": 0.1, "spikes": 4.0}
 TUNED: dict[str, dict[str, Any]] = {
     "gaussian": {
         "rows": 40,
+        "k": 2.5,
         "cleaning": {"outliers": 0.0},
         "steps": [{"type": "reference"}, {"type": "trailing_means", "rows": [15]}],
     },
@@ -41,7 +42,7 @@ TUNED: dict[str, dict[str, Any]] = {
     "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}, "detector": {"mean_rows": 32}},
     "pseudo_labels": {"cleaning": {"outliers": 0.0}},
 }
-"""Settings other than the defaults, by detector: of its tables, its steps, and `rows` of a window. Pseudo-labels are
+"""Settings other than the defaults, by detector: of its tables, its steps, `rows` of a window, and k. Pseudo-labels are
 made of what cleaning would take away, the sequences of a streaming detector would be cut to pieces, and a trailing
 reference already forgets most of what contaminates."""
 
@@ -118,7 +119,7 @@ max_skip_s = 60  # at least this often a window is scored whatever the prefilter
 
 [decision]
 alarms_per_day = 1  # false alarms to set the threshold for, once there are enough normal data to say
-k = 3.0  # until then: threshold = median + k (0.99 quantile - median) of the validation scores
+k = {k}  # until then: threshold = median + k (0.99 quantile - median) of the validation scores
 n = 3  # an anomaly opens when n of the last m windows are above the threshold
 m = 5
 hysteresis = 0.8  # share of the way from median to threshold below which a window is quiet
@@ -151,7 +152,7 @@ def ready_recipe(name: str) -> str:
             else "",
             table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),
             table("[training]", TrainingSettings, training, only=trained),
-            TAIL,
+            TAIL.format(k=tuned.get("k", DecisionSettings().k)),
         ]
     )
 
