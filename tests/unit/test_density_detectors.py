@@ -205,19 +205,30 @@ def test_a_mixture_takes_as_many_components_as_the_data_support() -> None:
     assert len(fitted("mixture", np.random.default_rng(0).standard_normal((400, 3))).means) == 1
 
 
-def test_a_mixture_of_few_windows_counts_only_those_that_share_no_rows() -> None:
+def test_windows_that_share_rows_count_once_for_a_mixture() -> None:
+    near_hills = hills(40) - 2 * np.sign(hills(40))
+    x = np.repeat(near_hills, 10, axis=0)
+    detector = fitted("mixture", x)
+    assert detector.independent == pytest.approx(40)
+    assert len(detector.means) == 2
+    detector.independent = 400
+    detector.fit_features(x, None, progress=False)
+    assert len(detector.means) > 2
+
+
+def test_the_overlap_of_windows_is_measured() -> None:
     from training.detectors import DETECTORS
     from training.detectors.base import NormalData
     from training.graph import Front
     from training.recipe import TrainingSettings
 
-    windows = np.lib.stride_tricks.sliding_window_view(wave(120), 40, axis=0).transpose(0, 2, 1).astype(np.float32)
-    cls = DETECTORS["mixture"]
+    windows = np.lib.stride_tricks.sliding_window_view(wave(400), 40, axis=0).transpose(0, 2, 1).astype(np.float32)
+    cls = DETECTORS["bayesian_gaussian"]
     front = Front(centre=np.zeros(2), spread=np.ones(2), body_range=20)
     detector: Any = cls(cls.Settings(), TrainingSettings(), front, 40)
     detector.fit(NormalData(windows=windows), progress=False)
-    assert detector.independent == pytest.approx(3)
-    assert detector.apart == 20
+    assert detector.independent == pytest.approx(10)
+    assert detector.apart == 37
 
 
 def test_a_tied_covariance_is_one_for_all() -> None:
@@ -255,6 +266,15 @@ def test_few_windows_make_less_of_a_far_one() -> None:
     far = np.full((1, 3), 6.0)
     few, many = (fitted("bayesian_gaussian", x[:count]).scores(far)[0] for count in (12, 2000))
     assert few < many / 2
+
+
+def test_outliers_are_told_by_what_the_others_say_of_them() -> None:
+    from training.detectors.kernels import usual_windows
+
+    x = np.concatenate([hills(500), np.linspace(-30, 30, 13)[:, np.newaxis]])
+    kept = usual_windows(x, 1)
+    assert np.abs(x[kept]).max() < 8
+    assert (kept < 500).sum() > 490
 
 
 @pytest.mark.parametrize("name", ["bsmle", "kde", "kdemle", "ce_kde", "denclue", "mixture"])
