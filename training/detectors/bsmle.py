@@ -16,7 +16,7 @@ from training.detectors.density import DensityDetector
 from training.detectors.on_features import Quadratic
 
 MOST_STEPS = 1_000
-"""Steps of EM at most; some 20 are usual."""
+"""Steps of EM at most; clean recordings took some 5, the more outliers the more."""
 
 SETTLED = 1e-9
 """Rise of the objective, in nats a window, below which EM has ended."""

@@ -13,7 +13,7 @@ class KdeSettings:
     """`[detector]` of type `kde`."""
 
     kernels: int = 128
-    """Most kernels in the graph: each costs 4 (D + 1) bytes and some 10 ns. Fewer blur what normal looks like."""
+    """Most kernels in the graph: each costs 8 (D + 1) bytes and some 2 ns. Fewer blur what normal looks like."""
     bandwidth: float | None = None
     """Width of a kernel in standard deviations of the windows; None: estimated."""
 
