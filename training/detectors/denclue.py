@@ -20,8 +20,8 @@ MOST_STEPS = 10_000
 """Steps of a climb at most: it slows down on a ridge, but the density rises in each."""
 
 SAME_ATTRACTOR = 0.1
-"""Bandwidths between two ends of climbs below which they are the same attractor; two tops of a sum of Gaussian kernels
-are hardly ever closer than two bandwidths, and climbs end much nearer than a tenth."""
+"""Bandwidths between two ends of climbs below which they are the same attractor: a climb ends near the top, not on it,
+and a hill of the density is wider than a bandwidth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
