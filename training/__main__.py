@@ -53,11 +53,12 @@ writes results.json (a row per data set and detector), files.json (a row per fil
 done is kept in the output folder: run the same command again to go on after an interruption, or to add detectors.
 
 Kinds of data:
-  csv:FOLDER    your own CSV files: a column anomaly (above 0: faulty), and a column train (1: to fit on) or --fit-rows
-  skab:FOLDER   Skoltech Anomaly Benchmark; each file is fitted on its first 400 rows
-  nab:FOLDER    Numenta Anomaly Benchmark (data/, labels/); fitted on its probation, with its own score in the table
-  tep:FOLDER    Tennessee Eastman process: d00.dat to fit, dNN_te.dat to test
-  fan:FOLDER    ceiling fan at 200 Hz, in pieces of a second
+  csv:FOLDER        your own CSV files: a column anomaly (above 0: faulty), and a column train (1: to fit) or --fit-rows
+  injected:FOLDER   recordings of normal operation in CSV: faults are injected, no labels are needed
+  skab:FOLDER       Skoltech Anomaly Benchmark; each file is fitted on its first 400 rows
+  nab:FOLDER        Numenta Anomaly Benchmark (data/, labels/); fitted on its probation, with its own score in the table
+  tep:FOLDER        Tennessee Eastman process: d00.dat to fit, dNN_te.dat to test
+  fan:FOLDER        ceiling fan at 200 Hz, in pieces of a second
 
 Detectors: `recommended`, `all`, names from `python -m training detectors`, board_NAME for a published method, or recipe
 files of your own; with commas between.
@@ -199,7 +200,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench.add_argument("--boards", action="store_true", help="published methods of the data's kind as well (skab, nab)")
     bench.add_argument("--out", type=Path, required=True, metavar="DIR", help="results, and what is done so far")
     bench.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
-    bench.add_argument("--fit-rows", type=int, metavar="N", help="kind csv: rows at the start of each file to fit on")
+    bench.add_argument("--fit-rows", type=int, metavar="N", help="kinds csv, injected: rows to fit on, at the start")
     bench.set_defaults(command=_bench)
 
 

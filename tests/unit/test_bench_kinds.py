@@ -202,3 +202,36 @@ def test_two_data_sets_of_a_kind_are_named_by_their_folders(tmp_path: Path) -> N
         skab_file(tmp_path / name / "0.csv")
     named = read_data([f"skab:{tmp_path / name}" for name in ("valve1", "valve2")])
     assert [each.name for each in named] == ["skab:valve1", "skab:valve2"]
+
+
+def normal_folder(folder: Path, rows: int) -> Path:
+    folder.mkdir()
+    values = np.random.default_rng(1).standard_normal((rows, 2))
+    times = pd.date_range("2026-01-01", periods=rows, freq="1s").astype(str)
+    pd.DataFrame({"time": times, "flow": values[:, 0], "heat": values[:, 1]}).to_csv(folder / "week.csv", index=False)
+    return folder
+
+
+def test_injected_faults_change_one_channel_of_the_tested_rows_and_are_labelled_where_they_do(tmp_path: Path) -> None:
+    folder = normal_folder(tmp_path / "normal", 600)
+    clean = pd.read_csv(folder / "week.csv")[["flow", "heat"]].to_numpy(np.float32)
+    (data,) = read_data([f"injected:{folder}"], fit_rows=80)
+    assert [case.name for case in data.cases] == ["week-0", "week-1", "week-2", "week-3"]
+    for number, case in enumerate(data.cases):
+        trial = case.trials[0]
+        changed = trial.rows.values != clean[120 * number : 120 * number + 240]  # noqa: PD011 - an array, no table
+        assert np.array_equal(trial.all_labels, changed.any(axis=1))
+        assert not trial.all_labels[:80].any()
+        assert changed.any(axis=0).sum() == 1
+        assert 0 < trial.labels.sum() <= 80
+
+
+def test_injected_faults_are_the_same_each_time(tmp_path: Path) -> None:
+    folder = normal_folder(tmp_path / "normal", 300)
+    once, again = (read_data([f"injected:{folder}"], fit_rows=80)[0].cases[0].trials[0] for _ in range(2))
+    assert np.array_equal(once.rows.values, again.rows.values)
+
+
+def test_a_normal_recording_shorter_than_a_piece_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 300 rows, a piece 1200"):
+        read_data([f"injected:{normal_folder(tmp_path / 'normal', 300)}"])

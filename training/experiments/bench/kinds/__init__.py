@@ -13,11 +13,19 @@ from training.data import DataError
 from training.experiments.bench.cases import DataSet, Kind
 from training.experiments.bench.kinds.csv_folder import CsvFolder
 from training.experiments.bench.kinds.fan import Fan
+from training.experiments.bench.kinds.injected import Injected
 from training.experiments.bench.kinds.nab import Nab
 from training.experiments.bench.kinds.skab import Skab
 from training.experiments.bench.kinds.tep import Tep
 
-KINDS: dict[str, Kind] = {"skab": Skab(), "nab": Nab(), "tep": Tep(), "fan": Fan(), "csv": CsvFolder()}
+KINDS: dict[str, Kind] = {
+    "skab": Skab(),
+    "nab": Nab(),
+    "tep": Tep(),
+    "fan": Fan(),
+    "csv": CsvFolder(),
+    "injected": Injected(),
+}
 
 
 def read_data(given: Sequence[str], fit_rows: int | None = None) -> list[DataSet]:
@@ -25,7 +33,7 @@ def read_data(given: Sequence[str], fit_rows: int | None = None) -> list[DataSet
 
     Args:
         given: as on the command line.
-        fit_rows: of the kind `csv`, rows at the start of each file that are fitted on.
+        fit_rows: of the kinds `csv` and `injected`, rows at the start of each file or piece that are fitted on.
 
     Raises:
         DataError: a kind is not known, a path is not there or not laid out as its kind expects, or is given twice.
@@ -34,7 +42,7 @@ def read_data(given: Sequence[str], fit_rows: int | None = None) -> list[DataSet
     names = [kind if [other for other, _ in pairs].count(kind) == 1 else f"{kind}:{path.name}" for kind, path in pairs]
     if len(set(names)) < len(names):
         raise DataError(f"data sets of one kind need folders of different names, got {', '.join(given)}")
-    kinds = KINDS | {"csv": CsvFolder(fit_rows=fit_rows)}
+    kinds = KINDS | {"csv": CsvFolder(fit_rows=fit_rows), "injected": Injected(fit_rows=fit_rows)}
     return [
         DataSet(name=name, kind=kind, cases=kinds[kind].cases(path))
         for name, (kind, path) in zip(names, pairs, strict=True)

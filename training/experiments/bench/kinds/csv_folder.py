@@ -14,13 +14,12 @@ import numpy as np
 
 from training.data import DataError, read_recording, read_table
 from training.experiments.bench.cases import Case, Trial
-from training.experiments.bench.kinds.files import in_order, part_of, stretch
+from training.experiments.bench.kinds.files import SUFFIXES, in_order, part_of, stretch
 from training.guess import guess
 from training.recipe import ChannelSettings, DataSettings
 from training.splits import Rows
 
 LABELS, TRAIN = "anomaly", "train"
-SUFFIXES = (".csv", ".csv.gz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

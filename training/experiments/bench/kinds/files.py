@@ -10,6 +10,9 @@ from training.data import Recording
 from training.experiments.bench.cases import Flags
 from training.splits import Rows
 
+SUFFIXES = (".csv", ".csv.gz")
+"""Of recordings in folders of one's own data."""
+
 
 def in_order(files: Iterable[Path]) -> list[Path]:
     """Sort by name with numbers as numbers: 2.csv before 10.csv."""
