@@ -174,7 +174,7 @@ class ScoreGraph:
     def concrete(self) -> Any:
         """Trace the function with its static shapes."""
         specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in self.inputs.items()}
-        return tf.function(self.function).get_concrete_function(**specs)
+        return tf.function(self.function, autograph=False).get_concrete_function(**specs)
 
     def save(self, folder: Path) -> None:
         """Write a SavedModel with the signature `serving_default` and no variables."""
