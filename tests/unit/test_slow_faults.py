@@ -68,3 +68,11 @@ def test_a_recording_that_is_too_short_is_refused_in_words() -> None:
 
     with pytest.raises(SystemExit, match="record longer"):
         measure(largest_last(), np.zeros((1050, 2), np.float32), calibrated=False)
+
+
+def test_calibration_takes_a_slow_fault_that_is_on_for_normal() -> None:
+    from training.experiments.drift import measure
+
+    noisy = np.random.default_rng(0).standard_normal((6000, 2)) * 1.5 * SPREAD
+    slow = measure(largest_last(), noisy.astype(np.float32), calibrated=True)[3]
+    assert slow.startswith("100 % missed")

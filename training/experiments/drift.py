@@ -8,7 +8,8 @@ to LARGEST training spreads: it counts as found when N of M windows are above th
 fault. Told are, for each speed, the share that is never found and at how many spreads the median one is.
 
 Choices: a plain Gaussian; the same with the step `reference`, in channels that drift and in all; `drift_gaussian`; and
-the plain Gaussian whose threshold is set anew from the rows just before, as `edge-agent calibrate` does on site.
+the plain Gaussian whose threshold is set anew from the rows just before, as `edge-agent calibrate` does on site. Nobody
+knows of a slow fault while it grows, so those rows may hold it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_agent.contract.calibration import calibrate
@@ -48,9 +48,7 @@ STARTS = 3
 """Faults of each channel, direction and speed, evenly over the recording."""
 
 CALIBRATION_ROWS = 1000
-"""Normal rows just before, from which the threshold is set anew."""
-
-Flags = NDArray[np.bool_]
+"""Rows from which the threshold is set anew for as many after them."""
 
 MEANS = {"type": "trailing_means", "rows": [10]}
 REFERENCE = {"type": "reference", "rows": 20}
@@ -108,6 +106,13 @@ class Fitted:
             k=decision.k,
         ).threshold
 
+    def calibrated_thresholds(self, scores: Doubles) -> Doubles:
+        """The threshold that holds for each score [n] where it is set anew from every CALIBRATION_ROWS of them."""
+        thresholds = np.full(len(scores), self.threshold)
+        for at in range(CALIBRATION_ROWS, len(scores), CALIBRATION_ROWS):
+            thresholds[at : at + CALIBRATION_ROWS] = self.threshold_of(scores[at - CALIBRATION_ROWS : at])
+        return thresholds
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure every choice and print the table."""
@@ -158,14 +163,18 @@ def fit(recipe: Recipe, channels: tuple[ChannelSettings, ...], rows: Rows, fit_r
 def measure(fitted: Fitted, values: Floats, *, calibrated: bool) -> list[str]:
     """Share of the normal rows that are alarmed, and what of the slow faults is found, for a line of the table."""
     normal = fitted.scores(values)
-    thresholds = np.full(len(normal), fitted.threshold)
-    if calibrated:
-        for at in range(CALIBRATION_ROWS, len(normal), CALIBRATION_ROWS):
-            thresholds[at : at + CALIBRATION_ROWS] = fitted.threshold_of(normal[at - CALIBRATION_ROWS : at])
-    alarmed = fitted.strengths(normal) > thresholds
+
+    def thresholds_of(scores: Doubles) -> Doubles:
+        return fitted.calibrated_thresholds(scores) if calibrated else np.full(len(scores), fitted.threshold)
+
+    alarmed = fitted.strengths(normal) > thresholds_of(normal)
     cells = [f"{100 * alarmed[CALIBRATION_ROWS:].mean():.1f} %"]
     for speed in SPREADS_PER_MINUTE:
-        sizes = [_found_at(fitted, values, thresholds, alarmed, fault) for fault in _faults(fitted, len(values), speed)]
+        sizes = []
+        for fault in _faults(fitted, len(values), speed):
+            scores, size = _with_fault(fitted, values, normal, fault)
+            new = (fitted.strengths(scores) > thresholds_of(scores)) & ~alarmed & (size > 0)
+            sizes.append(float(size[np.argmax(new)]) if new.any() else np.inf)
         median = f"{np.median(sizes):.1f}" if np.isfinite(np.median(sizes)) else f"above {LARGEST:g}"
         cells.append(f"{100 * np.isinf(sizes).mean():.0f} % missed, found at {median}")
     return cells
@@ -184,17 +193,17 @@ def _faults(fitted: Fitted, rows: int, spreads_per_minute: float) -> list[SlowFa
     ]
 
 
-def _found_at(fitted: Fitted, values: Floats, thresholds: Doubles, alarmed: Flags, fault: SlowFault) -> float:
-    """Size of the fault in spreads when it is first alarmed; infinite: never."""
-    rows = fitted.detector.rows
-    first = fault.start - rows - fitted.recipe.decision.m
-    faulty = values[first : fault.start + fault.rows].copy()
-    size = np.maximum(np.arange(first, first + len(faulty)) - fault.start, 0) * fault.per_row
-    faulty[:, fault.channel] += (size * fitted.detector.front.spread[fault.channel]).astype(np.float32)
-    strengths = fitted.strengths(fitted.scores(faulty))
-    windows = slice(first, first + len(strengths))
-    new = (strengths > thresholds[windows]) & ~alarmed[windows] & (size[rows - 1 :] != 0)
-    return float(abs(size[rows - 1 + np.argmax(new)])) if new.any() else np.inf
+def _with_fault(fitted: Fitted, values: Floats, normal: Doubles, fault: SlowFault) -> tuple[Doubles, Doubles]:
+    """Scores [k] of the recording with the fault, and its size in spreads at the end of each window, 0 without it."""
+    rows, spread = fitted.detector.rows, fitted.detector.front.spread[fault.channel]
+    first, stop = fault.start - rows + 1, fault.start + fault.rows
+    offset = np.maximum(np.arange(first, stop) - fault.start, 0) * fault.per_row
+    faulty = values[first:stop].copy()
+    faulty[:, fault.channel] += (offset * spread).astype(np.float32)
+    scores, size = normal.copy(), np.zeros(len(normal))
+    windows = slice(first, stop - rows + 1)
+    scores[windows], size[windows] = fitted.scores(faulty), np.abs(offset[rows - 1 :])
+    return scores, size
 
 
 if __name__ == "__main__":
