@@ -185,6 +185,13 @@ def test_an_unknown_detector_is_refused_with_the_nearest(name: str, message: str
         find_entrants(name)
 
 
+def test_two_detectors_that_would_be_one_row_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gaussian.toml"
+    path.write_text(RECIPE)
+    with pytest.raises(RecipeError, match="more than one would be the row 'gaussian'"):
+        find_entrants(f"gaussian,{path}")
+
+
 def test_published_methods_run_on_the_data_that_they_were_published_for_alone(folder: Path, tmp_path: Path) -> None:
     data = read_data([f"csv:{folder}"])
     published = find_entrants("gaussian", boards_of={"skab", "nab"})

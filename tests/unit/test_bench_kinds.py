@@ -169,6 +169,15 @@ def test_csv_fits_on_the_first_rows_where_asked(tmp_path: Path) -> None:
     assert len(case.trials[0].labels) == 20
 
 
+def test_recordings_that_differ_after_a_dot_are_two_and_one_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    for name in ("press.1.csv", "press.2.csv"):
+        own_table().to_csv(tmp_path / name, index=False)
+    assert [case.name for case in read_data([f"csv:{tmp_path}"])[0].cases] == ["press.1", "press.2"]
+    own_table().to_csv(tmp_path / "press.1.csv.gz", index=False)
+    with pytest.raises(DataError, match=r"more than one recording 'press\.1'"):
+        read_data([f"csv:{tmp_path}"])
+
+
 @pytest.mark.parametrize(("missing", "message"), [("anomaly", "no column 'anomaly'"), ("train", "--fit-rows")])
 def test_csv_refuses_a_file_without_a_needed_column(tmp_path: Path, missing: str, message: str) -> None:
     own_table().drop(columns=missing).to_csv(tmp_path / "press.csv", index=False)

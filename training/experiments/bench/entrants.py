@@ -11,10 +11,8 @@ from typing import Any
 
 from training.detectors import DETECTORS
 from training.experiments.bench.boards import BOARD_KINDS, BOARDS
+from training.guess import READY
 from training.recipe import RecipeError, recipe_text
-
-READY = Path(__file__).parents[2] / "recipes"
-"""Folder of the ready recipes."""
 
 RECOMMENDED = ("gaussian", "pca", "conv_autoencoder", "lstm_forecaster", "lstm_autoencoder")
 """The detectors that `--detectors recommended` runs."""
@@ -56,12 +54,18 @@ def find_entrants(asked: str, *, boards_of: Collection[str] = ()) -> list[Entran
         boards_of: kinds of data whose published methods are compared as well.
 
     Raises:
-        RecipeError: a name is not known (with the nearest), or a recipe cannot be read.
+        RecipeError: a name is not known (with the nearest), a recipe cannot be read, or two rows would have one name.
     """
     lists = {"recommended": RECOMMENDED, "all": tuple(DETECTORS)}
     names = [name for part in asked.split(",") for name in lists.get(part.strip(), (part.strip(),)) if name]
     boards = [name for name, kind in BOARD_KINDS.items() if kind in boards_of]
-    return [_entrant(name) for name in dict.fromkeys([*names, *boards])]
+    found = [_entrant(name) for name in dict.fromkeys([*names, *boards])]
+    rows = [each.name for each in found]
+    if twice := sorted({name for name in rows if rows.count(name) > 1}):
+        raise RecipeError(
+            f"--detectors: more than one would be the row {twice[0]!r}: give the recipe file another name"
+        )
+    return found
 
 
 def _entrant(name: str) -> Entrant | Published:

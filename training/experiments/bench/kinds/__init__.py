@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.data import DataError
-from training.experiments.bench.cases import DataSet, Kind
+from training.experiments.bench.cases import Case, DataSet, Kind
 from training.experiments.bench.kinds.csv_folder import CsvFolder
 from training.experiments.bench.kinds.fan import Fan
 from training.experiments.bench.kinds.injected import Injected
@@ -44,9 +44,17 @@ def read_data(given: Sequence[str], fit_rows: int | None = None) -> list[DataSet
         raise DataError(f"data sets of one kind need folders of different names, got {', '.join(given)}")
     kinds = KINDS | {"csv": CsvFolder(fit_rows=fit_rows), "injected": Injected(fit_rows=fit_rows)}
     return [
-        DataSet(name=name, kind=kind, cases=kinds[kind].cases(path))
+        DataSet(name=name, kind=kind, cases=_told_apart(kinds[kind].cases(path), path))
         for name, (kind, path) in zip(names, pairs, strict=True)
     ]
+
+
+def _told_apart(cases: tuple[Case, ...], path: Path) -> tuple[Case, ...]:
+    """Refuse recordings of one name: their results would be taken for each other's."""
+    names = [trial.name for case in cases for trial in case.trials]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{path} holds more than one recording {twice[0]!r}, such as packed and not: leave one out")
+    return cases
 
 
 def _pair(text: str) -> tuple[str, Path]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from training.data import DataError, read_recording, read_table
 from training.experiments.bench.cases import Case, Trial
-from training.experiments.bench.kinds.files import SUFFIXES, in_order, part_of, stretch
+from training.experiments.bench.kinds.files import SUFFIXES, in_order, name_of, part_of, stretch
 from training.guess import guess
 from training.recipe import ChannelSettings, DataSettings
 from training.splits import Rows
@@ -55,7 +55,7 @@ class CsvFolder:
             fitted = np.arange(len(rows)) < (self.fit_rows or 0)
         if fitted.all() or not fitted.any():
             raise DataError(f"{file}: {fitted.sum()} of {len(fitted)} rows are to fit on; there must be others to test")
-        name = file.name.split(".")[0]
+        name = name_of(file)
         return Case(
             name=name,
             channels=names,

@@ -19,6 +19,11 @@ def in_order(files: Iterable[Path]) -> list[Path]:
     return sorted(files, key=lambda path: [part.zfill(20) for part in re.split(r"(\d+)", path.as_posix())])
 
 
+def name_of(file: Path) -> str:
+    """The file's name without the ending that says how it is packed: two recordings may differ after a dot alone."""
+    return file.name[: -len(next(suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)))]
+
+
 def stretch(recording: Recording) -> Rows:
     """The rows of a recording."""
     return Rows(values=recording.values, t_ns=recording.t_ns, labels=recording.labels)

@@ -17,7 +17,7 @@ import numpy as np
 from edge_agent.contract.faults import FaultKind, inject
 from training.data import DataError, read_recording
 from training.experiments.bench.cases import Case, Trial
-from training.experiments.bench.kinds.files import SUFFIXES, in_order, part_of, stretch
+from training.experiments.bench.kinds.files import SUFFIXES, in_order, name_of, part_of, stretch
 from training.guess import guess
 from training.recipe import ChannelSettings, DataSettings
 from training.splits import Rows
@@ -61,7 +61,7 @@ class Injected:
             raise DataError(f"{file} has {len(rows)} rows, a piece {length}: record longer, or give --fit-rows N")
         for number, start in enumerate(range(0, len(rows) - length + 1, length // 2)):
             piece = with_fault(part_of(rows, slice(start, start + length)), fitted, number)
-            name = f"{file.name.split('.')[0]}-{number}"
+            name = f"{name_of(file)}-{number}"
             yield Case(
                 name=name,
                 channels=found.channels,
