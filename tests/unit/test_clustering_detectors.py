@@ -176,6 +176,7 @@ def test_thinning_keeps_both_ends_and_order() -> None:
     assert len(kept) == 10
     assert (kept[0], kept[-1]) == (0, 99)
     assert (np.diff(kept) > 0).all()
+    assert np.ptp(np.diff(kept)) <= 1
 
 
 @pytest.mark.parametrize(

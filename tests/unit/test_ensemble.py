@@ -12,6 +12,7 @@ import pytest
 from edge_agent.contract.records import Floats
 from tests.recordings import recipe, write_csv
 from training.artifacts import Run
+from training.data import DataError
 from training.recipe import RecipeError, TrainingSettings, parse_recipe
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -116,6 +117,11 @@ def test_a_network_among_the_members_is_a_body_beside_others_in_float(tmp_path: 
     assert with_network.info.has_body
     assert "members[1] loss" in with_network.metrics["fit"]["curves"]
     assert not run_of(tmp_path, "members = [{type = 'gaussian'}, {type = 'pca'}]").info.has_body
+
+
+def test_holding_out_nearly_all_windows_is_refused() -> None:
+    with pytest.raises(DataError, match=r"9 of 100 windows are left .* smaller detector.held_out"):
+        fitted(windows(100), {"type": "gaussian"}, {"type": "pca"}, held_out=0.88)
 
 
 @pytest.mark.parametrize(

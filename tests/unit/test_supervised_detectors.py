@@ -117,14 +117,19 @@ def test_a_linear_machine_keeps_one_direction() -> None:
     assert detector.weights[0] > 3 * abs(detector.weights[1])
 
 
-def test_examples_are_thinned_evenly() -> None:
-    from training.detectors.classifier import MOST_EXAMPLES, thinned
+def test_a_classifier_learns_from_so_many_examples_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training.detectors.classifier import MOST_EXAMPLES, Covered
+    from training.detectors.logistic import LogisticDetector
 
-    rows = np.arange(10 * MOST_EXAMPLES, dtype=float)[:, np.newaxis]
-    few = thinned(rows)
-    assert len(few) == MOST_EXAMPLES
-    assert (few[0], few[-1]) == (rows[0], rows[-1])
-    assert np.ptp(np.diff(few[:, 0])) <= 1
+    given: list[int] = []
+
+    def learn(self: LogisticDetector, normal: Doubles, faulty: Doubles) -> Covered:
+        given.extend((len(normal), len(faulty)))
+        return Covered.fit(normal, faulty, slope=np.ones(2))
+
+    monkeypatch.setattr(LogisticDetector, "learn", learn)
+    learned("logistic", cloud(MOST_EXAMPLES + 500, 0, 0), cloud(60, 5, 0))
+    assert given == [MOST_EXAMPLES, 60]
 
 
 def test_a_training_part_without_a_fault_is_refused_with_where_the_faults_are(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sklearn.cluster import KMeans
 
 from edge_agent.contract.records import Doubles
 from training.detectors.base import Curves
+from training.detectors.nearest import thinned
 from training.detectors.on_features import FeatureDetector, S
 
 MOST_EXAMPLES = 2000
@@ -65,7 +66,6 @@ class Classifier(FeatureDetector[S]):
 
     kind = "supervised"
     needs_labels = True
-    whitened = False
     centre: Doubles
     """float64 [D], mean of the normal windows."""
     covered: Covered
@@ -79,7 +79,7 @@ class Classifier(FeatureDetector[S]):
         if faulty is None or not len(faulty):
             raise ValueError("a classifier needs faulty windows beside normal ones, got none")
         self.centre = x.mean(axis=0)
-        self.covered = self.learn(thinned(x), thinned(faulty))
+        self.covered = self.learn(thinned(x, MOST_EXAMPLES), thinned(faulty, MOST_EXAMPLES))
         return {}
 
     @classmethod
@@ -111,11 +111,6 @@ class Classifier(FeatureDetector[S]):
         """Each feature's part of the squared distance from normal; the log-odds do not add up over features."""
         offset = x - tf.constant(self.centre, tf.float32)
         return offset * offset
-
-
-def thinned(x: Doubles, most: int = MOST_EXAMPLES) -> Doubles:
-    """At most so many of the rows [n, D], evenly."""
-    return x if len(x) <= most else x[np.linspace(0, len(x) - 1, most).round().astype(int)]
 
 
 def prototypes(x: Doubles, most: int, seed: int) -> Doubles:

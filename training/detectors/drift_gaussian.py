@@ -64,7 +64,6 @@ class DriftGaussianDetector(FeatureDetector[DriftGaussianSettings]):
 
     Settings = DriftGaussianSettings
     kind = "classical"
-    whitened = False
     form: Quadratic
     """Its root is the Cholesky factor L of the precision: (S + horizon n Q)^-1 = L L'."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Floats
+from training.data import DataError
 from training.detectors.base import Curves, Detector, NormalData
 from training.detectors.members import make_member, window_scores
 from training.graph import HEAD, Front, Outputs, ScoreGraph, score_and_contributions
@@ -133,11 +134,21 @@ class EnsembleDetector(Detector[EnsembleSettings]):
         return built
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
-        """Fit each member on its share of the windows, then put the members on one scale."""
+        """Fit each member on its share of the windows, then put the members on one scale.
+
+        Raises:
+            DataError: too few windows are left beside those that are held out.
+        """
         count = len(data.windows)
         held_out = max(1, round(self.settings.held_out * count))
         guard = min(self.rows - 1, (count - held_out) // 4)
-        blocks = np.array_split(data.windows[: count - held_out - guard], BLOCKS)
+        fitted_on = count - held_out - guard
+        if fitted_on < BLOCKS:
+            raise DataError(
+                f"training: {fitted_on} of {count} windows are left for the members of the ensemble, at least {BLOCKS} "
+                "are needed: record longer, or set a smaller detector.held_out"
+            )
+        blocks = np.array_split(data.windows[:fitted_on], BLOCKS)
         last = data.windows[count - held_out :]
         curves: Curves = {}
         self.scales = []

@@ -38,7 +38,6 @@ class GaussianDetector(FeatureDetector[GaussianSettings]):
 
     Settings = GaussianSettings
     kind = "density"
-    whitened = False
     form: Quadratic
     """Its root is the Cholesky factor L of the precision: S^-1 = L L'."""
 

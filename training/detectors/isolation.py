@@ -56,7 +56,6 @@ class IsolationDetector(FeatureDetector[IsolationSettings]):
 
     Settings = IsolationSettings
     kind = "classical"
-    whitened = False
     sphere: Sphere
     forest: Forest
     low: Doubles

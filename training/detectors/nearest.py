@@ -76,7 +76,6 @@ class NearestDetector(FeatureDetector[S]):
     """
 
     kind: ClassVar[str] = "clustering"
-    whitened = False
     sphere: Sphere
     nearest: Nearest
 

@@ -52,7 +52,6 @@ class OcsvmDetector(FeatureDetector[OcsvmSettings]):
 
     Settings = OcsvmSettings
     kind = "classical"
-    whitened = False
     sphere: Sphere
     kernels: Kernels
     """Of the support vectors; the weights sum to 1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -33,8 +33,6 @@ class FeatureDetector(Detector[S]):
     """
 
     uses_steps = True
-    whitened: ClassVar[bool] = True
-    """Where the recipe has no steps: trailing means are whitened, which makes Euclidean distances sensible."""
     steps: Steps
 
     def __init__(
@@ -57,8 +55,7 @@ class FeatureDetector(Detector[S]):
     @classmethod
     def usual_steps(cls, rows: int) -> tuple[dict[str, Any], ...]:
         """Tables of the steps that a recipe without any gets, for windows of `rows` rows."""
-        means = {"type": "trailing_means", "rows": [min(USUAL_MEAN_ROWS, rows)]}
-        return (means, {"type": "whiten"}) if cls.whitened else (means,)
+        return ({"type": "trailing_means", "rows": [min(USUAL_MEAN_ROWS, rows)]},)
 
     @abstractmethod
     def fit_features(self, x: Doubles, faulty: Doubles | None, *, progress: bool) -> Curves:

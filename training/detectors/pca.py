@@ -45,7 +45,6 @@ class PcaDetector(FeatureDetector[PcaSettings]):
 
     Settings = PcaSettings
     kind = "classical"
-    whitened = False
     form: Quadratic
     """Its root holds all components, scaled so that the squares of the projections sum to the score."""
 
