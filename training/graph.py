@@ -41,6 +41,9 @@ KNEE_SPREADS = 2.0
 """Where companding halves: normal data lie within some 3 spreads and int8 has 255 even steps. Without companding a step
 over +-20 spreads is 0.16, more than the noise of a channel that mostly drifts; with it, 0.014 around the centre."""
 
+QUARTILE_RANGE = 1.349
+"""Between the quartiles of a standard Gaussian."""
+
 TINY = 1e-30
 """Keeps the shares of an all-zero window finite; far below any squared residual in float32 that matters."""
 
@@ -106,14 +109,14 @@ class Front:
 def centre_and_spread(values: Doubles, method: Scaling) -> tuple[Doubles, Doubles]:
     """Centre and spread [D] of the columns of [n, D], NaN left out; the spread of a column that never moves is 0.
 
-    `robust`: median and interquartile range / 1.349 (a Gaussian's standard deviation), at least a tenth of the standard
-    deviation, since a channel that mostly rests has no interquartile range. `standard`: mean and standard deviation.
+    `robust`: median and interquartile range / QUARTILE_RANGE, at least a tenth of the standard deviation, since a
+    channel that mostly rests has no interquartile range. `standard`: mean and standard deviation.
     """
     deviation = np.nanstd(values, axis=0)
     if method is Scaling.STANDARD:
         return np.nanmean(values, axis=0), deviation
     low, centre, high = np.nanpercentile(values, [25, 50, 75], axis=0)
-    return centre, np.maximum((high - low) / 1.349, 0.1 * deviation)
+    return centre, np.maximum((high - low) / QUARTILE_RANGE, 0.1 * deviation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

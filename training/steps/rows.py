@@ -8,13 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
+from training.graph import QUARTILE_RANGE
 from training.steps.base import Shape, Stage, Step
 
 MEDIAN_SQUARE = 0.4549
 """Median of the square of a standard Gaussian."""
-
-QUARTILE_RANGE = 1.349
-"""Between the quartiles of a standard Gaussian."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
