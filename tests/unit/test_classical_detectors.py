@@ -18,6 +18,7 @@ from training.detectors.kernels import Sphere
 from training.detectors.knn import MOST_LONELY, KnnDetector, KnnSettings
 from training.detectors.ocsvm import OcsvmDetector, OcsvmSettings
 from training.detectors.on_features import FeatureDetector
+from training.detectors.pca import PcaDetector
 from training.graph import Front
 from training.recipe import TrainingSettings
 
@@ -35,6 +36,16 @@ def fitted(cls: type[FeatureDetector[Any]], x: np.ndarray, **settings: Any) -> A
 def noise(n: int, seed: int = 0) -> np.ndarray:
     """Independent features of variance 1, as float32 holds them."""
     return np.random.default_rng(seed).standard_normal((n, D)).astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    "cls", [GaussianDetector, PcaDetector, DriftGaussianDetector, KnnDetector, OcsvmDetector, IsolationDetector]
+)
+def test_windows_that_are_all_the_same_are_normal_and_others_are_strange(cls: type[FeatureDetector[Any]]) -> None:
+    detector = fitted(cls, np.ones((40, D)))
+    same, other = detector.scores(np.array([[1.0, 1.0], [3.0, 0.0]]))
+    assert np.isfinite([same, other]).all()
+    assert same < other
 
 
 def test_the_drift_of_a_random_walk_is_the_variance_of_its_steps() -> None:

@@ -107,7 +107,7 @@ class Forest:
     def __init__(self, model: IsolationForest) -> None:
         """Read the trees of scikit-learn."""
         trees = [each.tree_ for each in model.estimators_]
-        levels = max(tree.max_depth for tree in trees)
+        levels = max(1, *(tree.max_depth for tree in trees))  # windows that are all the same split nowhere
         found = [_tables(tree, levels) for tree in trees]
         self.features = [np.concatenate([each[0][level] for each in found]) for level in range(levels)]
         self.thresholds = [np.concatenate([each[1][level] for each in found]) for level in range(levels)]

@@ -57,9 +57,8 @@ class PcaDetector(FeatureDetector[PcaSettings]):
         kept = min(kept, len(variances) - 1) or 1
         squares = ((x - mean) @ components) ** 2
         scale = np.empty_like(variances)
-        scale[:kept] = variances[:kept] * np.quantile(
-            (squares[:, :kept] / variances[:kept]).sum(axis=1), LIMIT_QUANTILE
-        )
+        limit = np.quantile((squares[:, :kept] / variances[:kept]).sum(axis=1), LIMIT_QUANTILE)
+        scale[:kept] = variances[:kept] * (limit or 1.0)  # windows that are all the same have no limit
         scale[kept:] = (
             max(np.quantile(squares[:, kept:].sum(axis=1), LIMIT_QUANTILE), variances[-1]) if kept < len(scale) else 1
         )
