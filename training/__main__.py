@@ -35,8 +35,8 @@ the detector is.
 """
 
 DETECTORS_HELP = """\
-Ready recipes to begin with, by what they are good at (training/recipes/<name>.toml; `python -m training detectors` lists
-all, docs/choosing.md says which is for which data):
+Ready recipes to begin with, by what they are good at (training/recipes/<name>.toml; `python -m training detectors`
+lists all, docs/choosing.md says which is for which data):
   gaussian           lasting shifts and broken relations between channels; fits in a second; start here
   pca                the same with many or strongly related channels
   conv_autoencoder   patterns in time, such as vibration or cycles; int8
