@@ -305,3 +305,9 @@ def test_settings_that_make_no_density_are_refused(name: str, wrong: dict[str, f
 
     with pytest.raises(ValueError, match=told):
         DETECTORS[name].Settings(**wrong)
+
+
+def test_two_far_clouds_leave_bsmle_finite() -> None:
+    rng = np.random.default_rng(4)
+    x = np.concatenate([rng.standard_normal((60, 2)) + 1e6, rng.standard_normal((60, 2)) - 1e6])
+    assert np.isfinite(fitted("bsmle", x).scores(x)).all()

@@ -111,7 +111,7 @@ class PeakAndFloor:
         offset = self.x - self.mean
         scatter = (offset * normal[:, np.newaxis]).T @ offset
         self.covariance = (scatter + self.prior * self.sphere * np.eye(len(scatter))) / (count + self.prior)
-        self.outliers = max(1 - float(count) / len(self.x), LEAST_OUTLIERS)
+        self.outliers = float(np.clip(1 - float(count) / len(self.x), LEAST_OUTLIERS, 1 - LEAST_OUTLIERS))
 
 
 class BsmleDetector(DensityDetector[BsmleSettings]):

@@ -58,8 +58,8 @@ class Classifier(FeatureDetector[S]):
 
     The log-odds are for the faults that were labelled. Of anything else a classifier knows nothing, and may call it
     more normal than normal: hence the second term, which grows with the distance from what was learned, see `Covered`.
-    It is at least as steep as the log-odds can fall, so that a fault which grows beyond normal never looks more normal
-    again, not between known faults and not behind them.
+    It is made as steep as the log-odds fall where that was probed, so that a fault which has left the box of normal
+    windows does not look more normal again behind a known fault; within that box it may.
 
     Both classes weigh the same, however few the faults are, and are thinned to MOST_EXAMPLES, evenly in time.
     """

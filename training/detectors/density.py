@@ -28,7 +28,6 @@ class DensityDetector(FeatureDetector[S]):
     """
 
     kind: ClassVar[str] = "density"
-    whitened: ClassVar[bool] = False
     independent: float
     """How many windows without shared rows the training windows are worth."""
     apart: int

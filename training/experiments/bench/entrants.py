@@ -14,8 +14,9 @@ from training.experiments.bench.boards import BOARD_KINDS, BOARDS
 from training.guess import READY
 from training.recipe import RecipeError, recipe_text
 
-RECOMMENDED = ("gaussian", "pca", "conv_autoencoder", "lstm_forecaster", "lstm_autoencoder")
-"""The detectors that `--detectors recommended` runs."""
+RECOMMENDED = ("gaussian", "pca", "drift_gaussian", "conv_autoencoder", "lstm_forecaster", "lstm_autoencoder")
+"""What `--detectors recommended` runs: what to try first without labels, three that fit in a second and three
+networks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
