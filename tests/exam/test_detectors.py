@@ -67,10 +67,14 @@ SEVERITIES = (0.0, 0.5, 1, 2, 3, 4, 5, 7, 10, 14, 18, 19, 20, 21, 22, 25, 30, 40
 GROWTH = np.geomspace(0.5, 30, 28, dtype=np.float32)
 """Training spreads, a sixth apart, to where the body's input has saturated in every reading."""
 
-LARGEST_FALL = {"isolation": 0.05, "knn_classifier": 0.4}
-"""Share of a score above normal that a growing fault may take from it on the fine scale, where it may take anything: an
-isolation forest cuts at random places, so that a reading a little further off may lie in a slightly larger leaf, and a
-classifier by neighbours may come past labelled faults before it leaves all that was labelled behind."""
+NORMAL_PIECES = 60
+"""Pieces of validation readings whose scores are normal; faults grow in some of the same pieces."""
+
+LARGEST_FALL = {"conv_autoencoder": 0.02, "isolation": 0.05, "knn_classifier": 0.4}
+"""Share of a score above normal that a growing fault may take from it on the fine scale, where it may take anything: what
+an autoencoder leaves out within the reach of training is learned, not proved, an isolation forest cuts at random
+places, so that a reading a little further off may lie in a slightly larger leaf, and a classifier by neighbours may
+come past labelled faults before it leaves all that was labelled behind."""
 
 BUILT_IN_ONLY = {
     "ADD",
@@ -168,7 +172,7 @@ class Fitted:
     @cached_property
     def highest_normal(self) -> float:
         """Highest score of validation readings: nothing below it alarms, there a score may rise and fall."""
-        return float(max(self.tflite_scores(piece)[-T:].max() for piece in self.normal(60)))
+        return float(max(self.tflite_scores(piece)[-T:].max() for piece in self.normal(NORMAL_PIECES)))
 
 
 @contextmanager
@@ -242,9 +246,8 @@ def test_tflite_gives_the_scores_of_the_float_graph(fitted: Fitted) -> None:
 
 @pytest.mark.parametrize("kind", [FaultKind.SPIKE, FaultKind.STEP, FaultKind.DRIFT, FaultKind.NOISE])
 def test_a_growing_fault_never_lowers_the_score_once_past_normal(fitted: Fitted, kind: FaultKind) -> None:
-    pieces = fitted.normal(4)
     past_normal = fitted.highest_normal
-    for seed, piece in enumerate(pieces):
+    for seed, piece in enumerate(fitted.normal(NORMAL_PIECES)[::15]):
         for channel in range(C):
             grown = np.array(
                 [fitted.tflite_scores(with_fault(fitted, piece, kind, s, channel, seed))[-T:] for s in SEVERITIES]
@@ -259,7 +262,7 @@ def test_a_growing_fault_never_lowers_the_score_once_past_normal(fitted: Fitted,
 @pytest.mark.parametrize("kind", [FaultKind.SPIKE, FaultKind.STEP, FaultKind.DRIFT, FaultKind.NOISE])
 def test_on_a_fine_scale_a_fault_of_either_sign_never_lowers_the_score(fitted: Fitted, kind: FaultKind) -> None:
     allowed = LARGEST_FALL.get(fitted.run.info.detector, 1e-5)
-    for seed, piece in enumerate(fitted.normal(1 if fitted.streaming else 6)):
+    for seed, piece in enumerate(fitted.normal(NORMAL_PIECES)[:: 30 if fitted.streaming else 10]):
         for channel in range(C):
             one_spread = with_fault(fitted, piece, kind, 1.0, channel, seed) - piece
             for sign in (-1, 1):

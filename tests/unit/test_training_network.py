@@ -12,6 +12,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's own
 
 T, BODY_RANGE = 8, 20.0
+INPUT_NOISE = 0.05
+"""Companded spreads, as in `training.detectors.denoising`."""
 
 
 def windows(count: int) -> Floats:
@@ -85,8 +87,8 @@ def test_an_autoencoder_must_answer_the_normal_window_behind_each_fault() -> Non
     residual = Residual.fit(front, z, 4)
     given, wanted = residual.examples(z, np.random.default_rng(1))
     assert np.array_equal(wanted, np.concatenate([z, z]))
-    assert np.array_equal(given[:40], residual.seen(z))
-    assert not np.array_equal(given[40:], residual.seen(z))
+    assert (given[:40] - residual.seen(z)).std() == pytest.approx(INPUT_NOISE, rel=0.1)
+    assert (given[40:] - residual.seen(z)).std() > 4 * INPUT_NOISE
     again, _ = residual.examples(z, np.random.default_rng(2))
     assert not np.array_equal(again, given)
     assert np.array_equal(residual.examples(z, None)[0], residual.seen(z)), "nothing is left to chance when watched"
@@ -101,3 +103,20 @@ def test_an_autoencoder_sees_no_difference_beyond_the_reach_of_training() -> Non
     assert (residual.reach.high < 15).all()
     assert np.array_equal(residual.seen(far), residual.seen(2 * far))
     np.testing.assert_allclose(residual.body_input(far).numpy(), residual.seen(far), rtol=1e-6)
+
+
+def test_a_forecaster_must_expect_the_normal_rows_behind_each_fault() -> None:
+    from training.detectors.lstm_forecaster import LstmForecaster, LstmForecasterSettings
+    from training.graph import Front, Reach
+    from training.recipe import TrainingSettings
+
+    front = Front(centre=np.zeros(3), spread=np.ones(3), body_range=BODY_RANGE)
+    forecaster = LstmForecaster(LstmForecasterSettings(), TrainingSettings(), front, 1)
+    pieces = noise(200)
+    forecaster.reach = Reach.fit(pieces, BODY_RANGE)
+    watched, wanted = forecaster._next_rows(pieces, None)
+    assert np.array_equal(wanted, pieces[:, 1:])
+    given, taught = forecaster._next_rows(pieces, np.random.default_rng(1))
+    assert np.array_equal(taught, np.concatenate([wanted, wanted]))
+    assert (given[:200] - watched).std() == pytest.approx(INPUT_NOISE, rel=0.05)
+    assert (given[200:] - watched).std() > 4 * INPUT_NOISE

@@ -1,10 +1,12 @@
-"""Faults that an autoencoder must leave out: it is given a faulty window and must answer the normal one it was.
+"""Faults and noise that a network must leave out: it is given a faulty window and must answer as to the normal one.
 
-One that never saw a fault may rebuild half of it, and then a larger fault can leave a smaller residual. One that was
-taught to leave faults out keeps what it rebuilds, so that the residual grows with the fault.
+One that never saw a fault may rebuild or expect half of it, and then a larger fault can leave a smaller residual. One
+that was taught to leave faults out keeps its answer, so that the residual grows with the fault. And one that forgives
+noise on its input forgives the rounding of int8.
 
-Source: P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol, "Extracting and composing robust features with denoising
-autoencoders", ICML 2008; the corruption here is the faults that detectors are for.
+Sources: P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol, "Extracting and composing robust features with denoising
+autoencoders", ICML 2008; the corruption here is the faults that detectors are for. C. M. Bishop, "Training with noise
+is equivalent to Tikhonov regularization", Neural Computation 7 (1995).
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ LEAST_SEVERITY = 1.0
 
 LARGEST_SEVERITY = 1.5
 """Largest fault, in body ranges: from one on, the body sees no more difference even across its whole range."""
+
+INPUT_NOISE = 0.05
+"""Standard deviation of the noise on what a network is given in training, companded spreads: three to four int8 steps.
+What a recurrent cell rounds comes back to it row after row."""
 
 
 def with_faults(z: Floats, body_range: float, rng: np.random.Generator) -> Floats:
@@ -46,3 +52,8 @@ def with_faults(z: Floats, body_range: float, rng: np.random.Generator) -> Float
             if len(windows)
         ]
     )
+
+
+def noisy(given: Floats, rng: np.random.Generator) -> Floats:
+    """Add noise to what a network is given, companded float32 [n, ...]."""
+    return given + rng.normal(0, INPUT_NOISE, given.shape).astype(np.float32)

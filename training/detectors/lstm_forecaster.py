@@ -13,6 +13,7 @@ from edge_agent.contract.records import Doubles, Floats
 from training.covariance import shrunk_covariance
 from training.data import DataError
 from training.detectors.base import Curves, Detector, NormalData
+from training.detectors.denoising import noisy, with_faults
 from training.detectors.network import Examples, train_network
 from training.graph import BODY, FRONT, HEAD, Outputs, Reach, ScoreGraph, score_and_contributions, unit
 
@@ -94,7 +95,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
     not look finer than the graph computes.
 
     Trained on overlapping pieces of the training readings, each from the zero state (truncated back-propagation in
-    time).
+    time), as they are and again behind a fault (see `denoising`).
 
     Sources: P. Malhotra et al., "Long short term memory networks for anomaly detection in time series", ESANN 2015
     (Gaussian over forecast errors); K. Hundman et al., "Detecting spacecraft anomalies using LSTMs and nonparametric
@@ -164,13 +165,21 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
             return np.empty((0, length, self.channels), np.float32)
         return np.lib.stride_tricks.sliding_window_view(z, length, axis=0)[:: self._step].transpose(0, 2, 1)
 
-    def _next_rows(self, pieces: Floats, _: np.random.Generator | None) -> Examples:
-        """Given all rows but the last of each piece [n, L, C], forecast all but the first."""
-        return self.front.seen(pieces[:, :-1]), pieces[:, 1:]
+    def _seen(self, z: Floats) -> Floats:
+        """What the cell sees of z [..., C], in numpy."""
+        return self.front.seen(self.reach.limit(z))
+
+    def _next_rows(self, pieces: Floats, rng: np.random.Generator | None) -> Examples:
+        """Given all rows but the last of each piece [n, L, C], forecast all but the first; and that behind a fault."""
+        given, wanted = pieces[:, :-1], pieces[:, 1:]
+        if rng is None:
+            return self._seen(given), wanted
+        faulty = with_faults(given, self.front.body_range, rng)
+        return noisy(self._seen(np.concatenate([given, faulty])), rng), np.concatenate([wanted, wanted])
 
     def _smoothed_errors(self, network: keras.Model, z: Floats) -> Doubles:
         """s_t over one run [L, C], without its start: what the graph computes, for the whole run at once."""
-        forecast = network.predict(self.front.seen(self.reach.limit(z))[np.newaxis], verbose=0)[0]
+        forecast = network.predict(self._seen(z)[np.newaxis], verbose=0)[0]
         errors = (z[1:] - forecast[:-1]).astype(np.float64)
         smoothed, state = np.empty_like(errors), np.zeros(self.channels)
         for row, error in enumerate(errors):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Floats
-from training.detectors.denoising import with_faults
+from training.detectors.denoising import noisy, with_faults
 from training.detectors.network import Examples
 from training.graph import FRONT, HEAD, Front, Outputs, Reach, score_and_contributions
 
@@ -43,11 +43,11 @@ class Residual:
         return self.front.seen(self.reach.limit(z))
 
     def examples(self, z: Floats, rng: np.random.Generator | None) -> Examples:
-        """What an autoencoder learns of windows z [n, T, C]: to rebuild them, and them again behind a fault."""
+        """What an autoencoder learns of windows z [n, T, C]: to rebuild them, and them again behind a fault; noisy."""
         if rng is None:
             return self.seen(z), z
         faulty = with_faults(z, self.front.body_range, rng)
-        return self.seen(np.concatenate([z, faulty])), np.concatenate([z, z])
+        return noisy(self.seen(np.concatenate([z, faulty])), rng), np.concatenate([z, z])
 
     def body_input(self, z: tf.Tensor) -> tf.Tensor:
         """The same in the graph, scope `front`."""
