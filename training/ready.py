@@ -35,7 +35,7 @@ TUNED: dict[str, dict[str, Any]] = {
         "rows": 40,
         "k": 2.5,
         "cleaning": {"outliers": 0.0},
-        "steps": [{"type": "reference"}, {"type": "trailing_means", "rows": [15]}],
+        "steps": [{"type": "reference"}, {"type": "trailing_means"}],
     },
     "conv_autoencoder": {"training": {"epochs": 40}},
     "lstm_forecaster": {"training": {"epochs": 40, "learning_rate": 0.005}, "cleaning": {"outliers": 0.0}},
