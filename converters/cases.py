@@ -33,7 +33,7 @@ CASES = 192
 correlation of .99 is then .001."""
 
 SEQUENCES = 32
-"""Sequences instead of windows for a streaming graph: each is many steps."""
+"""Normal or labelled sequences instead of windows for a streaming graph: each is many steps."""
 
 STEPS_AFTER_WARM_UP = 24
 """Rows of a sequence whose scores count."""
@@ -120,16 +120,8 @@ def cases(run: Run) -> Cases:
         raise Refused(
             "the validation data give no complete window: record more normal data, or lower `rows` in the recipe"
         )
-    rng = np.random.default_rng(0)
-    half = normal[: max(len(normal), 1)]
-    injected = [
-        inject(half, kind, severity, run.spread, rng)
-        for kind in FaultKind
-        for severity in (SHARES if kind.relative else SEVERITIES)
-    ]
-    faulty = np.concatenate(
-        [_evenly(np.concatenate(injected), CASES if not run.input.streaming else SEQUENCES), *labelled]
-    )
+    warm_up = run.input.warm_up if run.input.streaming else 0
+    faulty = np.concatenate([_evenly(_injected(normal, warm_up, run.spread), CASES), *labelled])
     growing, growth = _growing(normal, run)
     return Cases(
         inputs=np.concatenate([normal, faulty, growing]),
@@ -137,8 +129,21 @@ def cases(run: Run) -> Cases:
         faulty=len(faulty),
         growth=growth,
         growth_inside=GROWTH_STEPS_INSIDE,
-        warm_up=run.input.warm_up if run.input.streaming else 0,
+        warm_up=warm_up,
     )
+
+
+def _injected(normal: Floats, warm_up: int, spread: Doubles) -> Floats:
+    """The normal cases with a fault of every kind and severity each, in rows whose scores count."""
+    rng = np.random.default_rng(0)
+    counted = [
+        inject(normal[:, warm_up:], kind, severity, spread, rng)
+        for kind in FaultKind
+        for severity in (SHARES if kind.relative else SEVERITIES)
+    ]
+    faulty = np.tile(normal, (len(counted), 1, 1))
+    faulty[:, warm_up:] = np.concatenate(counted)
+    return faulty
 
 
 def _evenly(array: NDArray[Number], most: int) -> NDArray[Number]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.cases import GROWTH_BASES, GROWTH_START, SEQUENCES, Cases, cases
+from converters.cases import CASES, GROWTH_BASES, GROWTH_START, SEQUENCES, Cases, cases
 from edge_agent.contract.decision import DecisionRule
 from edge_agent.contract.manifest import DecisionSpec, InputSpec
 from edge_agent.contract.prefilter import Mode
@@ -89,3 +89,12 @@ def test_severities_rise_finely_inside_the_range_of_the_body_and_on_to_the_clamp
 
 def test_a_stream_gives_many_held_out_sequences_even_of_short_recordings() -> None:
     assert cases_of(STREAM).normal == SEQUENCES
+
+
+def test_the_faults_of_sequences_lie_where_scores_count() -> None:
+    found = cases_of(STREAM)
+    normal, faulty = found.inputs[: found.normal], found.inputs[found.normal : found.normal + found.faulty]
+    assert len(faulty) == CASES
+    before = {sequence[: STREAM.warm_up].tobytes() for sequence in normal}
+    assert all(sequence[: STREAM.warm_up].tobytes() in before for sequence in faulty)
+    assert all((sequence != normal).any(axis=(1, 2)).all() for sequence in faulty)
