@@ -235,12 +235,12 @@ def test_the_graph_of_every_step_runs_on_tflite_runtime(converted: tuple[Path, D
 @pytest.mark.parametrize(
     ("tables", "words"),
     [
-        ((), "one to features at least"),
-        (({"type": "whiten"}, FLATTEN), "in the order rows, features, reduction"),
-        ((FLATTEN, {"type": "difference"}), "in the order rows, features, reduction"),
+        ((), r"at least one \(trailing_means.*got none"),
+        (({"type": "whiten"}, FLATTEN), r"features to features \(scale, whiten\); got whiten, flatten"),
+        ((FLATTEN, {"type": "difference"}), "in this order: rows to rows .*got flatten, difference"),
         (({"type": "difference", "lag": 16}, FLATTEN), "lag must be below 16"),
         (({"type": "difference", "lag": 0}, FLATTEN), "lag must be at least 1"),
-        (({"type": "reference", "rows": 16}, FLATTEN), "rows must be below 16"),
+        (({"type": "reference", "rows": 16}, FLATTEN), "step reference: rows must be below 16"),
         (({"type": "reference", "drifting": 1.0}, FLATTEN), "drifting a share from 0 to below 1"),
         (({"type": "difference", "lag": 8}, {"type": "trailing_means", "rows": [9]}), "from 1 to 8"),
         (({"type": "trailing_means", "rows": []},), "different whole numbers"),

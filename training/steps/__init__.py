@@ -54,9 +54,10 @@ class Steps:
         """
         stages = [step.stage for step in steps]
         if stages != sorted(stages) or Stage.FEATURES not in stages:
+            known = [", ".join(name for name, cls in STEPS.items() if cls.stage is stage) for stage in Stage]
             raise ValueError(
-                "steps must be in the order rows, features, reduction, with one to features at least: "
-                f"{', '.join(f'{name} ({cls.stage.name.lower()})' for name, cls in STEPS.items())}"
+                f"steps must be in this order: rows to rows ({known[0]}), rows to features, at least one ({known[1]}), "
+                f"features to features ({known[2]}); got {', '.join(map(_name, steps)) or 'none'}"
             )
         self.steps = tuple(steps)
         self._rows, self._features, self._reductions = (
@@ -64,10 +65,10 @@ class Steps:
         )
         shape = window
         for step in self._rows:
-            shape = step.shape(shape)
-        joined: Shape = (sum(step.shape(shape)[0] for step in self._features),)
+            shape = _shape(step, shape)
+        joined: Shape = (sum(_shape(step, shape)[0] for step in self._features),)
         for step in self._reductions:
-            joined = step.shape(joined)
+            joined = _shape(step, joined)
         self.count = joined[0]
         """D, features that the detector gets."""
 
@@ -121,6 +122,19 @@ def make_steps(tables: Sequence[dict[str, Any]], window: Shape, place: str) -> S
         return Steps([_make_step(table, f"{place}.steps[{number}]") for number, table in enumerate(tables)], window)
     except (ManifestError, ValueError) as error:
         raise RecipeError(str(error)) from error
+
+
+def _shape(step: Step[Any], given: Shape) -> Shape:
+    """Shape that a step gives, or a refusal that names the step."""
+    try:
+        return step.shape(given)
+    except ValueError as error:
+        raise ValueError(f"step {_name(step)}: {error}") from error
+
+
+def _name(step: Step[Any]) -> str:
+    """What a recipe calls a step."""
+    return next(name for name, cls in STEPS.items() if type(step) is cls)
 
 
 def _make_step(table: dict[str, Any], place: str) -> Step[Any]:

@@ -33,7 +33,9 @@ class LengthsSettings:
         """One feature a channel and length."""
         rows, channels = given
         if max(self.rows) > rows:
-            raise ValueError(f"rows must be different whole numbers from 1 to {rows}, got {list(self.rows)}")
+            raise ValueError(
+                f"rows must be different whole numbers from 1 to {rows}, the rows that it gets, got {list(self.rows)}"
+            )
         return (len(self.rows) * channels,)
 
 
