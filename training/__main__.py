@@ -270,7 +270,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         false_alarm_weight=options.false_alarm_weight, miss_weight=options.miss_weight, max_far_percent=options.max_far
     )
     evaluation = evaluate_run(run, threshold=options.threshold, choice=choice, progress=not options.quiet)
-    print(f"{write_report(run, evaluation)}\nwrote {run.path / 'metrics.json'} and {run.path / 'report.html'}")
+    print(
+        f"{write_report(run, evaluation)}\nwrote {run.path / 'metrics.json'} and {run.path / 'report.html'}\n"
+        f"next: look at the report, then `python -m converters build {run.path}`"
+    )
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -78,7 +78,7 @@ def read_table(path: Path, delimiter: str = "") -> pd.DataFrame:
     """Read a file as text columns (CSV) or typed columns (Parquet); `attrs["dropped"]` counts lines that did not fit.
 
     Raises:
-        DataError: not there, empty, without a header, or of another kind.
+        DataError: not there, empty, without a header, binary, or of another kind.
     """
     name = path.name.lower()
     if not name.endswith((*PARQUET_SUFFIXES, *TEXT_SUFFIXES)):
@@ -92,6 +92,10 @@ def read_table(path: Path, delimiter: str = "") -> pd.DataFrame:
     if table.empty:
         raise DataError(f"{path} has a header but no readings")
     table.columns = [str(column).strip() for column in table.columns]
+    if any(letter < " " and not letter.isspace() for letter in "".join(table.columns)):
+        raise DataError(
+            f"{path} is not text: expected a header line with the names of the columns, got control characters"
+        )
     return table
 
 

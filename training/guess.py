@@ -52,6 +52,8 @@ class Guess:
     label_column: str
     ignored: tuple[str, ...]
     channels: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Columns that are nothing of these: ignored ones, and those with too few numbers, such as empty ones and text."""
     rate_hz: float
     max_gap_s: float
     rows: int
@@ -92,6 +94,7 @@ def guess(path: Path) -> Guess:
         label_column=label_column,
         ignored=ignored,
         channels=channels,
+        left_out=tuple(name for name in table.columns if name not in apart and name not in channels),
         rate_hz=rate_hz,
         max_gap_s=max_gap_s,
         rows=len(table),
@@ -148,6 +151,7 @@ def write_recipe(data: Path, detector: str, out: Path, *, replace: bool, fit_row
             f"{found.rows} readings of {len(found.channels)} channels at {found.rate_hz:g} Hz, "
             f"{found.gaps} gaps, {found.bad_cells} missing values, "
             f"time {found.time_column or 'not found: rows are counted'}, labels {found.label_column or 'none'}"
+            + (f", left out {', '.join(found.left_out)}" if found.left_out else "")
         ),
     )
 

@@ -127,9 +127,9 @@ def _bounds(recording: Recording, recipe: Recipe, *, supervised: bool) -> tuple[
     first = fit - round(settings.validation * fit)
     if first - recipe.guard_rows < recipe.windows.rows or fit - first < recipe.windows.rows:
         raise DataError(
-            f"{recording.name} has {rows} rows, {fit} of them for the fit: {first - recipe.guard_rows} for training, "
-            f"{recipe.guard_rows} of guard and {fit - first} for validation are too few for windows of "
-            f"{recipe.windows.rows} rows; record longer, or set shorter windows.rows or split.guard_s"
+            f"{recording.name} has {rows} rows, {fit} of them for the fit: "
+            f"{max(first - recipe.guard_rows, 0)} for training, {recipe.guard_rows} of guard and {fit - first} for "
+            f"validation are too few for windows of {recipe.windows.rows} rows; record longer, or set shorter windows.rows or split.guard_s"
         )
     return fit, first
 

@@ -50,6 +50,21 @@ def test_columns_of_public_data_sets_that_are_no_readings_are_ignored(tmp_path: 
     assert (found.label_column, found.ignored, found.channels) == ("anomaly", ("changepoint",), ("a",))
 
 
+def test_init_names_the_columns_that_it_leaves_out(tmp_path: Path) -> None:
+    data = tmp_path / "m.csv"
+    data.write_text("flow,pressure,place\n" + "".join(f"{row % 7},,hall\n" for row in range(50)))
+    written = write_recipe(data, "gaussian", tmp_path / "m.toml", replace=False)
+    assert written.summary.endswith("left out pressure, place")
+
+
+def test_binary_data_named_csv_are_refused_without_printing_them(tmp_path: Path) -> None:
+    data = tmp_path / "m.csv"
+    data.write_bytes(b"\x02\x07\x1b[2J,\xff\n\x00\x01,\x02\n")
+    with pytest.raises(DataError, match="is not text") as refused:
+        guess(data)
+    assert str(refused.value).isprintable()
+
+
 def test_a_file_without_numbers_is_refused_with_its_columns(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("name,place\nx,y\nx,y\n")
     with pytest.raises(DataError, match="name, place"):
