@@ -178,7 +178,12 @@ def test_every_ready_recipe_is_taken() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("gausian", "did you mean 'gaussian'"), ("board_t3", "did you mean 'board_t2"), ("other.toml", "cannot read")],
+    [
+        ("gausian", "did you mean 'gaussian'"),
+        ("board_t3", "did you mean 'board_t2"),
+        ("other.toml", "cannot read"),
+        (" ,", "names none"),
+    ],
 )
 def test_an_unknown_detector_is_refused_with_the_nearest(name: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):

@@ -55,11 +55,14 @@ def find_entrants(asked: str, *, boards_of: Collection[str] = ()) -> list[Entran
         boards_of: kinds of data whose published methods are compared as well.
 
     Raises:
-        RecipeError: a name is not known (with the nearest), a recipe cannot be read, or two rows would have one name.
+        RecipeError: there is no name, one is not known (with the nearest), a recipe cannot be read, or two rows would
+            have one name.
     """
     lists = {"recommended": RECOMMENDED, "all": tuple(DETECTORS)}
     names = [name for part in asked.split(",") for name in lists.get(part.strip(), (part.strip(),)) if name]
     boards = [name for name, kind in BOARD_KINDS.items() if kind in boards_of]
+    if not names and not boards:
+        raise RecipeError(f"--detectors names none, got {asked!r}: give recommended, all, or names with commas between")
     found = [_entrant(name) for name in dict.fromkeys([*names, *boards])]
     rows = [each.name for each in found]
     if twice := sorted({name for name in rows if rows.count(name) > 1}):
