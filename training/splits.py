@@ -129,8 +129,8 @@ def _bounds(recording: Recording, recipe: Recipe, *, supervised: bool) -> tuple[
         raise DataError(
             f"{recording.name} has {rows} rows, {fit} of them for the fit: "
             f"{max(first - recipe.guard_rows, 0)} for training, {recipe.guard_rows} of guard and {fit - first} for "
-            f"validation are too few for windows of {recipe.windows.rows} rows; record longer, or set "
-            f"shorter windows.rows or split.guard_s"
+            f"validation are too few for windows of {recipe.windows.rows} rows; record longer, or set shorter "
+            "windows.rows or split.guard_s"
         )
     return fit, first
 
