@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import keras
@@ -17,8 +16,8 @@ from training.detectors.denoising import noisy
 from training.detectors.network import Examples, train_network
 from training.graph import BODY, FRONT, HEAD, Outputs, Reach, ScoreGraph, score_and_contributions, unit
 
-ROUNDING_STEPS = float(os.environ.get("RS", "1"))
 INT8_STEPS = 127
+"""Steps of int8 from 0 to an end of its range: the rounding of a forecast within the reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
