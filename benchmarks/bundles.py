@@ -43,13 +43,20 @@ epochs = {epochs}
 def pump_bundle(detector: str) -> Path:
     """A detector of the simulated pump: 5 channels, 1 Hz, T = 32."""
     pump = Pump(seed=5, rate_hz=1.0)
-    return _bundle(f"pump-{detector}", detector, pump.take(1800), [c.name for c in PUMP_CHANNELS], 1.0, 32, 1)
+    names = [channel.name for channel in PUMP_CHANNELS]
+    return _bundle(f"pump-{detector}", detector, pump.take(1800), names, rate_hz=1.0, rows=32, stride=1)
 
 
 def fast_bundle() -> Path:
     """A convolutional autoencoder of three axes of vibration at 10 kHz."""
     return _bundle(
-        "vibration", "conv_autoencoder", vibration(30_000), ["x", "y", "z"], FAST_HZ, FAST_WINDOW, FAST_STRIDE
+        "vibration",
+        "conv_autoencoder",
+        vibration(30_000),
+        ["x", "y", "z"],
+        rate_hz=FAST_HZ,
+        rows=FAST_WINDOW,
+        stride=FAST_STRIDE,
     )
 
 
@@ -63,8 +70,8 @@ def vibration(rows: int) -> Block:
     return Block(values=values.astype(np.float32), t_ns=start_ns + np.rint(t_s * NS).astype(np.int64))
 
 
-def _bundle(  # noqa: PLR0917 - a row of figures
-    name: str, detector: str, normal: Block, channels: list[str], rate_hz: float, rows: int, stride: int
+def _bundle(
+    name: str, detector: str, normal: Block, channels: list[str], *, rate_hz: float, rows: int, stride: int
 ) -> Path:
     bundle = OUT / f"{name}.bundle"
     if bundle.exists():

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from converters.refusal import Refused
 from converters.replay import faulty_stretches, stretches
 from edge_agent.contract.faults import FaultKind, inject
+from edge_agent.contract.features import CLAMP
 from edge_agent.contract.records import NS, Doubles, Floats
 from training.artifacts import Run
 
@@ -56,9 +57,6 @@ each is a fifth larger than the one before."""
 
 GROWTH_OUTSIDE = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 100.0, 1e3, 1e4)
 """The growing fault outside, in body ranges; `CLAMP` comes last."""
-
-CLAMP = 1e6
-"""Training spreads at which the front clamps: no fault is larger."""
 
 MAX_GROWTH_CHANNELS = 16
 """Channels whose growing fault is tried, evenly chosen."""

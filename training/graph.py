@@ -25,11 +25,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from edge_agent.contract.features import CLAMP
 from edge_agent.contract.records import Doubles, Floats
 from training.recipe import Scaling
-
-CLAMP_SPREADS = 1e6
-"""Training spreads at which the normalised window is clamped: 1e20 stays finite in float32 after squaring."""
 
 SMALLEST_SPREAD = 1e-3
 """Spread of a channel that never moved in training, as a share of its magnitude: a change by 0.1 % is one spread."""
@@ -81,7 +79,7 @@ class Front:
     def normalise(self, values: Floats) -> Floats:
         """Z of readings [..., C] in numpy: what the fit sees, and what `graph` computes."""
         z = (values - self.centre.astype(np.float32)) * (1 / self.spread).astype(np.float32)
-        return np.clip(z, -CLAMP_SPREADS, CLAMP_SPREADS).astype(np.float32)
+        return np.clip(z, -CLAMP, CLAMP).astype(np.float32)
 
     def seen(self, z: Floats) -> Floats:
         """What the body sees of z, in numpy: saturated and companded, as `body_input` computes it."""
@@ -92,7 +90,7 @@ class Front:
         """Z of the window in the graph, scope `front`."""
         with tf.name_scope(FRONT):
             z = (window - tf.constant(self.centre, tf.float32)) * tf.constant(1 / self.spread, tf.float32)
-            return limited(z, CLAMP_SPREADS)
+            return limited(z, CLAMP)
 
     def body_input(self, z: tf.Tensor) -> tf.Tensor:
         """Z saturated at the body's range and companded (softsign) in the graph, scope `front`."""

@@ -235,7 +235,7 @@ class Connection:
         """Return what MQTT 5 adds to a packet; None on 3.1.1."""
         if not self._is_5:
             return None
-        properties = Properties(packet)  # type: ignore[no-untyped-call]
+        properties = Properties(packet)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         if packet == PacketTypes.WILLMESSAGE:
             properties.WillDelayInterval = WILL_DELAY_S
         elif packet == PacketTypes.CONNECT:

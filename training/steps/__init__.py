@@ -59,7 +59,6 @@ class Steps:
                 f"steps must be in this order: rows to rows ({known[0]}), rows to features, at least one ({known[1]}), "
                 f"features to features ({known[2]}); got {', '.join(map(_name, steps)) or 'none'}"
             )
-        self.steps = tuple(steps)
         self._rows, self._features, self._reductions = (
             [step for step in steps if step.stage is stage] for stage in Stage
         )
