@@ -62,6 +62,18 @@ def test_only_channels_that_drift_lose_their_level() -> None:
     assert x == pytest.approx(expected.reshape(len(z), -1), abs=1e-5)
 
 
+@pytest.mark.parametrize("period", [20, 57, 90])
+def test_a_channel_in_a_cycle_keeps_its_level(period: int) -> None:
+    row = np.arange(600)
+    cycle = np.sin(2 * np.pi * row / period) + np.random.default_rng(5).normal(0, 0.1, 600)
+    rows = np.stack([cycle, cycle + row / 200, np.zeros(600)], axis=1).astype(np.float32)
+    z = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(rows, T, axis=0).transpose(0, 2, 1))
+    _, x = fitted({"type": "reference", "rows": 8}, FLATTEN, z=z)
+    by_channel = np.abs(x.reshape(len(z), -1, 3) - z[:, 8:]).max(axis=(0, 1))
+    assert by_channel[0] == 0
+    assert by_channel[1] > 0
+
+
 def test_trailing_means_and_deviations_stand_side_by_side_each_ending_with_the_newest_row() -> None:
     z = windows().astype(np.float64)
     _, x = fitted({"type": "trailing_means", "rows": [1, 5]}, {"type": "trailing_deviations", "rows": [8]})
