@@ -105,7 +105,9 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
     detector = make_detector(recipe, front)
     train = without_outliers(found, front, recipe.cleaning.outliers)
     cleaned = {"outliers": len(found.values) - len(train.values), "spikes": spikes.tolist()}
-    logger.info("left out of training: %d windows as outliers, %s spikes a channel", *cleaned.values())
+    if cleaned["outliers"] or spikes.any():
+        logger.info("left out of training: %d windows as outliers, %s spikes a channel", *cleaned.values())
+    check_enough(train, "training, without outliers,")
     prefilter = _prefilter(train, spec)
     curves = detector.fit(_normal_data(train, faulty, spec), progress=progress)
     unfinished = _fresh_folder(out)

@@ -12,6 +12,7 @@ import pytest
 from edge_agent.contract.records import NS, Floats
 from tests.recordings import machine, recipe, table
 from training.artifacts import Run
+from training.data import DataError
 from training.recipe import parse_recipe
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -143,6 +144,16 @@ def test_the_fit_leaves_out_spikes_and_outliers_and_says_how_many(tmp_path: Path
     assert plain.train_windows[:, :, 0].max() > 60 > cleaned.train_windows[:, :, 0].max()
     assert plain.train_windows[:, :, 1].max() > 4 > cleaned.train_windows[:, :, 1].max()
     assert cleaned.prefilter.spread[1] < 0.8 * plain.prefilter.spread[1]
+
+
+def test_too_few_windows_without_the_outliers_are_refused(tmp_path: Path) -> None:
+    from training.fit import fit, locate
+
+    table(600).to_csv(tmp_path / "machine.csv", index=False)
+    text = recipe("gaussian").replace("fit_rows = 450", "fit_rows = 110\nvalidation = 0.5")
+    parsed = parse_recipe(text + "\n[cleaning]\noutliers = 0.4\n")
+    with pytest.raises(DataError, match="training, without outliers, gave 14 windows, at least 20"):
+        fit(parsed, locate(parsed, text, tmp_path), tmp_path / "run", progress=False)
 
 
 def test_validation_and_test_parts_stay_as_they_were_recorded(tmp_path: Path) -> None:

@@ -135,6 +135,10 @@ def test_holding_out_nearly_all_windows_is_refused() -> None:
         ("members = [{type = 'gaussian'}, {type = 'pca', varianc = 0.5}]", "did you mean 'variance'"),
         ("members = [{type = 'gaussian'}, {type = 'pca', share = 0}]", r"members\[1\].share must be above 0"),
         ("members = [{type = 'gaussian'}, {type = 'pca', steps = 1}]", r"members\[1\].steps must be tables"),
+        (
+            "members = [{type = 'gaussian'}, {type = 'pca', steps = [{type = 'trailing_mean'}]}]",
+            r"small: detector.members\[1\]: steps\[0\].type 'trailing_mean' is not known",
+        ),
         ("members = [{type = 'gaussian'}, {type = 'lstm_forecaster'}]", "one row at a time"),
         ("members = [{type = 'gaussian'}, {type = 'svm'}]", "from labelled faults, members from normal windows alone"),
         (

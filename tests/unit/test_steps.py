@@ -31,7 +31,7 @@ def windows(count: int = 40) -> Floats:
 def fitted(*tables: dict[str, Any], z: Floats | None = None) -> tuple[Any, Doubles]:
     from training.steps import make_steps
 
-    steps = make_steps(tables, (T, C), "recipe")
+    steps = make_steps(tables, (T, C))
     x = steps.fit(windows() if z is None else z)
     assert x.shape[1] == steps.count
     return steps, x
@@ -273,4 +273,4 @@ def test_steps_that_cannot_be_are_refused_with_what_was_expected(
     from training.steps import make_steps
 
     with pytest.raises(RecipeError, match=words):
-        make_steps(tables, (T, C), "recipe")
+        make_steps(tables, (T, C))

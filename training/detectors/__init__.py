@@ -91,7 +91,11 @@ def make_detector(recipe: Recipe, front: Front) -> Detector[Any]:
             f"{recipe.name}: a {recipe.detector['type']} sees the window itself, leave [[steps]] out, "
             "or take a detector on features: " + ", ".join(name for name, of in DETECTORS.items() if of.uses_steps)
         )
-    return cls(settings, recipe.training, front, 1 if cls.streaming else recipe.windows.rows, recipe.steps)
+    rows = 1 if cls.streaming else recipe.windows.rows
+    try:
+        return cls(settings, recipe.training, front, rows, recipe.steps)
+    except RecipeError as error:
+        raise RecipeError(f"{recipe.name}: {error}") from error
 
 
 def read_settings(table: dict[str, Any], place: str, rows: int) -> tuple[type[Detector[Any]], Any]:

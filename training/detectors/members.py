@@ -40,7 +40,10 @@ def make_member(
     cls, settings = detectors.read_settings(table, place, rows)
     if cls.streaming:
         raise RecipeError(f"{place}: a {table['type']} takes one row at a time and cannot stand beside others")
-    return cls(settings, training, front, rows, steps if cls.uses_steps else ())
+    try:
+        return cls(settings, training, front, rows, steps if cls.uses_steps else ())
+    except RecipeError as error:
+        raise RecipeError(f"{place}: {error}") from error
 
 
 def window_scores(graph: ScoreGraph, windows: Floats) -> Doubles:

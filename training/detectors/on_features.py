@@ -44,7 +44,7 @@ class FeatureDetector(Detector[S]):
             RecipeError: they do not go together or with the window.
         """
         super().__init__(settings, training, front, rows, tables)
-        self.steps = make_steps(tables or self.usual_steps(rows), (rows, self.channels), "recipe")
+        self.steps = make_steps(tables or self.usual_steps(rows), (rows, self.channels))
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
         """Fit the steps, then the detector on what they give."""

@@ -111,14 +111,14 @@ class Steps:
         return np.concatenate([function(tf.constant(x[at : at + BATCH])) for at in starts]).astype(np.float64)
 
 
-def make_steps(tables: Sequence[dict[str, Any]], window: Shape, place: str) -> Steps:
+def make_steps(tables: Sequence[dict[str, Any]], window: Shape) -> Steps:
     """Build the steps of a recipe's `[[steps]]` tables for windows of shape (T, C).
 
     Raises:
         RecipeError: a type or setting is not known (with the nearest known name) or not possible.
     """
     try:
-        return Steps([_make_step(table, f"{place}.steps[{number}]") for number, table in enumerate(tables)], window)
+        return Steps([_make_step(table, f"steps[{number}]") for number, table in enumerate(tables)], window)
     except (ManifestError, ValueError) as error:
         raise RecipeError(str(error)) from error
 
