@@ -13,8 +13,7 @@ EdgeAgentError
 │   ├── UntrustedSignature    not signed by a trusted key
 │   └── RollbackRefused       older than what the device has had
 ├── ScoringError          bundle or hardware: fall back to the Gaussian and say so
-├── DownloadError         network: try later
-└── OutboxFull            policy: least severe, oldest first; counted and reported
+└── DownloadError         network: try later
 """
 
 from __future__ import annotations
@@ -97,7 +96,3 @@ class ScoringError(EdgeAgentError):
 
 class DownloadError(EdgeAgentError):
     """The network failed: try later."""
-
-
-class OutboxFull(EdgeAgentError):
-    """The outbox cannot take another alert within its limits."""

@@ -6,7 +6,7 @@ once this alert has been told. From that commit on the alert counts; everything 
 decision to commit.
 
 An alert that the outbox does not take is kept here, in order, and offered again at every turn. Only one that it refuses
-by its policy (`OutboxFull`: counted and reported there) or for what it says (`ValueError`) is not.
+for what it says (`ValueError`) is not. A full outbox refuses none: it drops what matters least and reports that itself.
 
 A state goes out at once when it changes and at most once a second otherwise; what was held back goes out in the next
 second, readings or not, so the retained state is never an old one.
@@ -39,7 +39,7 @@ from edge_agent.contract.wire import (
     WindowRef,
     utc_text,
 )
-from edge_agent.errors import ManifestError, OutboxFull
+from edge_agent.errors import ManifestError
 from edge_agent.pipeline import Pipeline
 from edge_agent.ports import Clock
 
@@ -321,8 +321,6 @@ class Reporter:
             each = self._unsaved[0]
             try:
                 self._alerts.put(each.event, open_events=each.open_events, decided_ns=each.decided_ns)
-            except OutboxFull as error:
-                _log.warning("stream %s: alert %s is dropped: %s", self._stream, each.event.id, error)
             except ValueError as error:
                 self.lost_alerts += 1
                 _log.error("stream %s: alert %s can never be committed: %s", self._stream, each.event.id, error)

@@ -13,7 +13,6 @@ import pytest
 from edge_agent import reporting
 from edge_agent.contract.records import NS, Channel, Decision, EventKind, Fault, Life, Stage, Transition, Unknown
 from edge_agent.contract.wire import ClockState, ModelRef, Severity
-from edge_agent.errors import OutboxFull
 from edge_agent.reporting import Reporter, open_after, severity
 from tests.fakes import Answers, KeptAlerts, KeptEvidence, KeptPayloads, block, broken
 from tests.unit.test_pipeline import FITTED, NORMAL, T, pipeline
@@ -231,16 +230,6 @@ def test_an_alert_that_waits_goes_before_a_new_one() -> None:
     bench.alerts.failing = None
     bench.reporter.restarted()
     assert bench.alerts.kinds() == ["anomaly", "agent_restarted"]
-
-
-def test_a_full_outbox_is_the_outboxs_policy_and_no_failure() -> None:
-    bench = Bench(Answers(0.0, 11.0, 11.0))
-    bench.alerts.failing = OutboxFull("full")
-    bench.read(T + 2)
-    bench.alerts.failing = None
-    bench.reporter.settle()
-    assert bench.alerts.events == []
-    assert bench.reporter.lost_alerts == 0
 
 
 def test_an_alert_that_can_never_be_committed_is_counted_and_holds_up_no_other() -> None:
