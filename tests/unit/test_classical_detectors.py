@@ -11,6 +11,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
 
+from tests.feature_detectors import D, fitted, noise
 from training.detectors.drift_gaussian import DriftGaussianDetector, DriftGaussianSettings, drift_per_window
 from training.detectors.gaussian import GaussianDetector
 from training.detectors.isolation import IsolationDetector, IsolationSettings
@@ -19,23 +20,7 @@ from training.detectors.knn import MOST_LONELY, KnnDetector, KnnSettings
 from training.detectors.ocsvm import OcsvmDetector, OcsvmSettings
 from training.detectors.on_features import FeatureDetector
 from training.detectors.pca import PcaDetector
-from training.graph import Front
 from training.recipe import TrainingSettings
-
-D = 2
-
-
-def fitted(cls: type[FeatureDetector[Any]], x: np.ndarray, **settings: Any) -> Any:
-    """The detector fitted on features [n, 2]."""
-    front = Front(centre=np.zeros(D), spread=np.ones(D), body_range=20.0)
-    detector = cls(cls.Settings(**settings), TrainingSettings(), front, 4)
-    detector.fit_features(x, None, progress=False)
-    return detector
-
-
-def noise(n: int, seed: int = 0) -> np.ndarray:
-    """Independent features of variance 1, as float32 holds them."""
-    return np.random.default_rng(seed).standard_normal((n, D)).astype(np.float32).astype(np.float64)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +119,8 @@ def test_the_score_of_a_one_class_svm_is_the_logarithm_of_scikit_learns() -> Non
     np.testing.assert_allclose(
         total * np.exp(-scores / 2) + model.intercept_[0], model.decision_function(coordinates(new)), atol=1e-4 * total
     )
-    assert ((scores > detector.boundary) == (model.predict(coordinates(new)) < 0)).all()
+    boundary = -2 * np.log(-model.intercept_[0] / total)
+    assert ((scores > boundary) == (model.predict(coordinates(new)) < 0)).all()
 
 
 def test_the_one_class_svm_still_rises_where_its_decision_function_is_flat() -> None:

@@ -10,30 +10,16 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 from sklearn.cluster import DBSCAN, BisectingKMeans, KMeans
 
+from tests.feature_detectors import D, fitted, noise
 from training.detectors.agglomerative import AgglomerativeDetector, AgglomerativeSettings, Linkage
 from training.detectors.bisecting_kmeans import BisectingKMeansDetector
 from training.detectors.dbscan import DbscanDetector, DensityReachSettings
 from training.detectors.kmeans import STARTS, ClustersSettings, KMeansDetector
 from training.detectors.nearest import Nearest, knee, large_clusters, spread_out, thinned
-from training.detectors.on_features import FeatureDetector
 from training.detectors.optics import OpticsDetector
-from training.graph import Front
 from training.recipe import RecipeError, TrainingSettings
 
-D = 2
 SEED = TrainingSettings().seed
-
-
-def fitted(cls: type[FeatureDetector[Any]], x: np.ndarray, **settings: Any) -> Any:
-    """The detector fitted on features [n, 2]."""
-    front = Front(centre=np.zeros(D), spread=np.ones(D), body_range=20.0)
-    detector = cls(cls.Settings(**settings), TrainingSettings(), front, 4)
-    detector.fit_features(x, None, progress=False)
-    return detector
-
-
-def noise(n: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((n, D))
 
 
 def two_states(n: int = 100) -> np.ndarray:

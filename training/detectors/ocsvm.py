@@ -43,8 +43,8 @@ class OcsvmDetector(FeatureDetector[OcsvmSettings]):
         score = -2 log(sum_i a_i exp(-gamma ||y - s_i||^2) / sum_i a_i) + range term
 
     y are the features without their correlations. The SVM calls x faulty where the kernel sum is below rho, which is
-    where the score is above `boundary` = -2 log(rho / sum a); its decision function itself is flat some spreads away
-    from all support vectors s_i, and the logarithm goes on rising as a squared distance.
+    where the score is above -2 log(rho / sum a); alarms go by the calibrated threshold instead. Its decision function
+    itself is flat some spreads away from all support vectors s_i; the logarithm goes on rising as a squared distance.
 
     Sources: B. Schoelkopf et al., "Estimating the support of a high-dimensional distribution", Neural Computation 13
     (2001), fitted by scikit-learn; where there are too many support vectors they are merged as in `Kernels.reduced`.
@@ -55,8 +55,6 @@ class OcsvmDetector(FeatureDetector[OcsvmSettings]):
     sphere: Sphere
     kernels: Kernels
     """Of the support vectors; the weights sum to 1."""
-    boundary: float
-    """Score on the boundary that the fit chose; alarms go by the calibrated threshold."""
 
     def fit_features(self, x: Doubles, faulty: Doubles | None, *, progress: bool) -> Curves:  # noqa: ARG002 - no epochs
         """Find the support vectors and their weights."""
@@ -64,7 +62,6 @@ class OcsvmDetector(FeatureDetector[OcsvmSettings]):
         gamma = self.settings.gamma or 1 / x.shape[1]
         model = OneClassSVM(nu=self.settings.nu, gamma=gamma).fit(thinned(self.sphere.coordinates(x)))
         weights = model.dual_coef_[0]
-        self.boundary = float(-2 * np.log(-model.intercept_[0] / weights.sum()))
         self.kernels = Kernels(
             centres=model.support_vectors_, weights=weights / weights.sum(), bandwidth=float(np.sqrt(0.5 / gamma))
         ).reduced(self.settings.points, self.training.seed)
