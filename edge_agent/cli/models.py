@@ -13,6 +13,7 @@ import numpy as np
 from edge_agent.cli.parser import EXIT_FAILED
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.manifest import GraphSpec, Manifest
+from edge_agent.contract.words import duration
 from edge_agent.errors import BundleError, EdgeAgentError
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ def describe(manifest: Manifest, sha256: str) -> list[str]:
         )
         if calibration.hours_needed:
             lines.append(
-                f"              {calibration.hours_needed:.0f} h more of normal data would give a better threshold"
+                f"              {duration(3600 * calibration.hours_needed)} more of normal data would give a better "
+                "threshold"
             )
     rule = manifest.decision.rule
     lines += [
