@@ -6,6 +6,7 @@ longest gap of normal recording. All else comes from the ready recipe of the det
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pandas as pd
 
 from edge_agent.contract.rate import measured_rate_hz
 from edge_agent.contract.records import Times, read_heading
+from edge_agent.contract.words import counted
 from training.data import DataError, guess_delimiter, numeric_share, parse_times, read_table
 from training.recipe import RecipeError, TimeUnit, parse_recipe, recipe_text
 
@@ -36,6 +38,9 @@ TEST_LINE = "test = 0.25  # share of each recording, at its end, that is only te
 ROWS_LINE = "fit_rows = {rows}  # the first rows of each file, for training and validation; the rest is tested on"
 """The row count of a protocol."""
 
+LEARNS_FAULTS = "It learns from labelled faults too"
+"""What the head of a ready recipe says where its detector needs labels; asking the detector itself takes TensorFlow."""
+
 GAP_SAMPLES = 3.5
 """A step of more than so many usual intervals is a gap: up to three readings may be missing in a row."""
 
@@ -50,6 +55,8 @@ class Guess:
     delimiter: str
     time_column: str
     label_column: str
+    faulty_rows: int
+    """Rows whose label is above 0."""
     ignored: tuple[str, ...]
     channels: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -67,6 +74,8 @@ class Written:
 
     path: Path
     summary: str
+    advice: str
+    """What must be done before `fit`; empty: nothing."""
 
 
 def guess(path: Path) -> Guess:
@@ -92,6 +101,7 @@ def guess(path: Path) -> Guess:
         delimiter="" if path.suffix in {".parquet", ".pq"} else guess_delimiter(path),
         time_column=time_column,
         label_column=label_column,
+        faulty_rows=int((pd.to_numeric(table[label_column]) > 0).sum()) if label_column else 0,
         ignored=ignored,
         channels=channels,
         left_out=tuple(name for name in table.columns if name not in apart and name not in channels),
@@ -134,25 +144,52 @@ def write_recipe(data: Path, detector: str, out: Path, *, replace: bool, fit_row
         RecipeError: there is no such ready recipe, or the file exists and `replace` is not set.
         DataError: the recording cannot be read.
     """
-    ready = READY / f"{detector}.toml"
-    if not ready.is_file():
-        raise RecipeError(
-            f"no ready recipe {detector!r}; there are {', '.join(sorted(path.stem for path in READY.glob('*.toml')))}"
-        )
+    ready = _ready(detector)
     if out.exists() and not replace:
         raise RecipeError(f"{out} exists: give another --out, or --force to replace it")
     found = guess(data)
-    text = _head(found, data, out) + _rows(recipe_text(ready)) + _windows(found) + _tail(recipe_text(ready), fit_rows)
+    text = _head(found, data, out) + _rows(ready) + _windows(found) + _tail(ready, fit_rows)
     parse_recipe(text, out.name)
     out.write_text(text, encoding="utf-8")
-    return Written(
-        path=out,
-        summary=(
-            f"{found.rows} readings of {len(found.channels)} channels at {found.rate_hz:g} Hz, "
-            f"{found.gaps} gaps, {found.bad_cells} missing values, "
-            f"time {found.time_column or 'not found: rows are counted'}, labels {found.label_column or 'none'}"
-            + (f", left out {', '.join(found.left_out)}" if found.left_out else "")
-        ),
+    advice = _labels_advice(found, detector, out) if learns_faults(ready) and not found.faulty_rows else ""
+    return Written(path=out, summary=_summary(found), advice=advice)
+
+
+def _ready(detector: str) -> str:
+    """The text of a detector's ready recipe."""
+    known = sorted(path.stem for path in READY.glob("*.toml"))
+    if detector not in known:
+        near = difflib.get_close_matches(detector.lower(), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise RecipeError(f"no ready recipe {detector!r}; {hint}")
+    return recipe_text(READY / f"{detector}.toml")
+
+
+def learns_faults(ready: str) -> bool:
+    """Whether the detector of a ready recipe, given as text, needs labelled faults in its training part."""
+    head = ready[: ready.index("\nname = ")]
+    return LEARNS_FAULTS in " ".join(line.lstrip("# ") for line in head.splitlines())
+
+
+def _labels_advice(found: Guess, detector: str, out: Path) -> str:
+    """What to do where a detector needs labels and there are none."""
+    lacking = f"no row of {found.label_column} is above 0" if found.label_column else "no column looks like labels"
+    return (
+        f"{detector} learns from labelled faults, and {lacking}. Before `fit`, say in {out} where the faults are: "
+        'label_column = "NAME" for a column above 0 in faulty rows, or labels_file = "faults.csv" for a CSV with the '
+        "header start,end and one interval of time a line. It learns from those in the first three quarters. "
+        "Without labels, take another detector: `python -m training detectors` says what each one needs"
+    )
+
+
+def _summary(found: Guess) -> str:
+    """What was found, in a line."""
+    labels = f"{found.label_column} ({counted(found.faulty_rows, 'faulty row')})" if found.label_column else "none"
+    return (
+        f"{counted(found.rows, 'reading')} of {counted(len(found.channels), 'channel')} at {found.rate_hz:g} Hz, "
+        f"{counted(found.gaps, 'gap')}, {counted(found.bad_cells, 'missing value')}, "
+        f"time {found.time_column or 'not found: rows are counted'}, labels {labels}"
+        + (f", left out {', '.join(found.left_out)}" if found.left_out else "")
     )
 
 

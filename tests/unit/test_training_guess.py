@@ -6,8 +6,8 @@ import pytest
 
 from tests.recordings import NAMES, table, write_csv
 from training.data import DataError
-from training.guess import READY, guess, write_recipe
-from training.recipe import RecipeError, read_recipe
+from training.guess import READY, guess, learns_faults, write_recipe
+from training.recipe import RecipeError, read_recipe, recipe_text
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -102,6 +102,46 @@ def test_a_recipe_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="--force"):
         write_recipe(data, "pca", out, replace=False)
     assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("Gaussian", "gaussian"), ("PCA", "pca"), ("lstm_autoencode", "lstm_auto")]
+)
+def test_an_unknown_detector_is_refused_with_the_one_that_was_perhaps_meant(
+    tmp_path: Path, name: str, meant: str
+) -> None:
+    with pytest.raises(RecipeError, match=f"did you mean '{meant}"):
+        write_recipe(write_csv(tmp_path / "m.csv"), name, tmp_path / "o.toml", replace=False)
+
+
+def test_a_detector_that_learns_from_faults_asks_for_labels_where_there_are_none(tmp_path: Path) -> None:
+    data = tmp_path / "m.csv"
+    table(100).drop(columns="fault").to_csv(data, index=False)
+    advice = write_recipe(data, "svm", tmp_path / "a.toml", replace=False).advice
+    for word in ("no column looks like labels", "label_column", "labels_file", "start,end", "a.toml"):
+        assert word in advice
+    table(100).to_csv(data, index=False)
+    assert "no row of fault is above 0" in write_recipe(data, "svm", tmp_path / "b.toml", replace=False).advice
+
+
+@pytest.mark.parametrize(("detector", "fault"), [("svm", slice(100, 150)), ("gaussian", None)])
+def test_nothing_is_asked_for_where_nothing_is_missing(tmp_path: Path, detector: str, fault: slice | None) -> None:
+    data = write_csv(tmp_path / "m.csv", fault=fault)
+    assert write_recipe(data, detector, tmp_path / "o.toml", replace=False).advice == ""
+
+
+def test_the_ready_recipes_say_which_detectors_need_labels() -> None:
+    from training.detectors import DETECTORS
+
+    said = {name for name in DETECTORS if learns_faults(recipe_text(READY / f"{name}.toml"))}
+    assert said == {name for name, detector in DETECTORS.items() if detector.needs_labels}
+
+
+def test_what_was_found_is_counted_in_singular_and_plural(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("flow,label\n" + "".join(f"{row % 7},{int(row == 3)}\n" for row in range(50)))
+    summary = write_recipe(tmp_path / "m.csv", "pca", tmp_path / "o.toml", replace=False).summary
+    assert "50 readings of 1 channel at 1 Hz, 0 gaps" in summary
+    assert "label (1 faulty row)" in summary
 
 
 def test_an_unknown_detector_is_refused_with_those_there_are(tmp_path: Path) -> None:
