@@ -195,6 +195,10 @@ class Run:
 
 
 def _read_info(path: Path) -> RunInfo:
+    if path.is_file():
+        raise RunError(
+            f"{path} is a file, expected a run folder, which `python -m training fit RECIPE --out RUN` makes"
+        )
     if not (path / "run.json").is_file():
         raise RunError(
             f"{path} is not a run folder, it has no run.json: `python -m training fit RECIPE --out {path}` makes one"

@@ -13,13 +13,21 @@ import jinja2
 import numpy as np
 
 from edge_agent.contract.calibration import Calibration, Grade
+from edge_agent.contract.decision import DecisionRule
+from edge_agent.contract.words import duration
 from training.artifacts import Run, write_json
 from training.evaluation import plots
 from training.evaluation.evaluate import Evaluation, TestPart
-from training.evaluation.metrics import Metrics
+from training.evaluation.metrics import S_PER_DAY, Metrics
 
 MOST_ALARMS = 200
 """Alarms listed; more are a threshold to be changed, not a list to be read."""
+
+NO_LABELS = (
+    "There is no labelled test part with scores, so nothing can be said of how well faults are found: label known ones "
+    "(label_column or labels_file in the recipe) to see."
+)
+"""Instead of the figures."""
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -46,12 +54,24 @@ def write_report(run: Run, evaluation: Evaluation) -> str:
     """Write `metrics.json` and `report.html` into the run.
 
     Returns:
-        The figures in a few lines.
+        Threshold and figures for the terminal.
     """
     write_json(run.path / "metrics.json", run.metrics | {"evaluation": evaluation.to_dict()})
     (run.path / "report.html").write_text(render(run, evaluation), encoding="utf-8")
-    lines = figures(evaluation.test.figures) if evaluation.test else []
-    return "\n".join([grade_words(evaluation.calibration), *(f"{line.title}: {line.figure}" for line in lines)])
+    return "\n".join([grade_words(evaluation.calibration), *_figure_lines(run, evaluation.test)])
+
+
+def _figure_lines(run: Run, test: TestPart | None) -> list[str]:
+    """The figures one below the other, each with its meaning; or why there are none."""
+    if test is None:
+        return [NO_LABELS]
+    lines = figures(test.figures)
+    title, figure = max(len(line.title) for line in lines), max(len(line.figure) for line in lines)
+    return [
+        "Test part of the recording, by its labels:",
+        *(f"  {line.title:<{title}}  {line.figure:>{figure}}  {line.words}" for line in lines),
+        alarmed_words(run.info.decision.rule),
+    ]
 
 
 def render(run: Run, evaluation: Evaluation) -> str:
@@ -62,6 +82,9 @@ def render(run: Run, evaluation: Evaluation) -> str:
         info=run.info,
         calibration=evaluation.calibration,
         grade_words=grade_words(evaluation.calibration),
+        alarmed_words=alarmed_words(run.info.decision.rule),
+        no_labels=NO_LABELS,
+        duration=duration,
         test=test,
         lines=figures(test.figures) if test else [],
         alarms=test.alarms[:MOST_ALARMS] if test else [],
@@ -77,14 +100,23 @@ def render(run: Run, evaluation: Evaluation) -> str:
 def grade_words(calibration: Calibration) -> str:
     """The threshold and what it stands on."""
     words = (
-        f"threshold {calibration.threshold:.4g}, {calibration.grade} from {calibration.normal_days * 24:.3g} hours "
-        "of normal data"
+        f"threshold {calibration.threshold:.4g}, {calibration.grade} from "
+        f"{duration(S_PER_DAY * calibration.normal_days)} of normal data"
     )
     if calibration.grade is Grade.COUNTED:
         return f"{words}: as many alarms were counted as {calibration.alarms_per_day:g} a day allow"
-    words += f"; {calibration.hours_needed:.3g} more hours would give a better grade"
+    words += f"; {duration(3600 * calibration.hours_needed)} more would give a better grade"
     return words + (
         ": until then no rate of false alarms is promised" if calibration.grade is Grade.PROVISIONAL else ""
+    )
+
+
+def alarmed_words(rule: DecisionRule) -> str:
+    """What an alarmed row is here, and what the converters' backtest counts instead."""
+    return (
+        f"A row is alarmed where {rule.n} of the last {rule.m} scores are above the threshold. "
+        "`python -m converters backtest` counts what the device would show instead: an event, once open, stays open "
+        f"until a window and {duration(rule.hold_off_s)} were quiet, so more rows are in alarm."
     )
 
 
@@ -98,8 +130,8 @@ def figures(found: Metrics) -> list[Line]:
             ("precision", _number(found.precision), "share of the alarmed rows that are faulty"),
             ("recall", _number(found.recall), "share of the faulty rows that are alarmed"),
             ("accuracy", _number(found.accuracy), "share of all rows that are right"),
-            ("FAR", _number(found.far_percent, " %"), "normal rows that are alarmed"),
-            ("MAR", _number(found.mar_percent, " %"), "faulty rows that are not alarmed"),
+            ("FAR", _number(found.far_percent, " %"), "share of the normal rows that are alarmed"),
+            ("MAR", _number(found.mar_percent, " %"), "share of the faulty rows that are not alarmed"),
             ("AUC-PR", _number(found.auc_pr), "ranking of faulty above normal rows, whatever the threshold"),
             ("AUC-ROC", _number(found.auc_roc), "the same; flatters where faults are rare"),
             (
@@ -108,14 +140,11 @@ def figures(found: Metrics) -> list[Line]:
                 f"AUC-PR that forgives {found.max_buffer // 2} rows at the edges of a fault",
             ),
             ("faults found", f"{events.detected} of {events.events}", "with at least one alarmed row"),
-            ("median delay", _number(events.median_delay_s, " s"), "from the first faulty row to the first alarm"),
+            ("median delay", _delay(events.median_delay_s), "from the first faulty row to the first alarm"),
             (
                 "false alarms",
                 str(events.false_alarms),
-                (
-                    f"joined over a window and the hold-off; {_number(events.false_alarms_per_day)} per day of normal "
-                    "rows (`backtest` counts the events that the device opens, per day of all rows)"
-                ),
+                f"joined over a window and the hold-off; {_number(events.false_alarms_per_day)} a day of normal rows",
             ),
         )
     ]
@@ -123,6 +152,10 @@ def figures(found: Metrics) -> list[Line]:
 
 def _number(value: float | None, unit: str = "") -> str:
     return "not defined" if value is None else f"{value:.3g}{unit}"
+
+
+def _delay(seconds: float | None) -> str:
+    return "not defined" if seconds is None else duration(seconds)
 
 
 def _test_plots(run: Run, evaluation: Evaluation, test: TestPart) -> list[Plot]:
