@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
+from edge_agent.contract.words import counted
 from training.artifacts import Run, RunError
 from training.data import DataError
 from training.recipe import RecipeError, parse_recipe, recipe_text
@@ -66,6 +68,42 @@ files of your own; with commas between.
 """
 
 
+INIT_HELP = """\
+Guess delimiter, time column, label column, channels, rate and gaps of a recording, and write a recipe in which every
+setting is explained. Check the units and ranges in it.
+
+  python -m training init pump.csv --detector pca     looks at pump.csv and writes pump.toml
+"""
+
+FIT_HELP = """\
+Train the recipe's detector. Each recording is used in time order: training, a guard, validation (for thresholds; the
+fit never sees it), and, where there are labels, a test part.
+
+  python -m training fit pump.toml --out runs/pump    trains on the recipe's recordings and writes the folder runs/pump
+"""
+
+EVALUATE_HELP = """\
+Score a run's validation and test part with its float graph, one window after the other as the device would, and write
+RUN/metrics.json and RUN/report.html. A row is alarmed where N of the last M scores are above the threshold (`n` and `m`
+of the recipe). `python -m converters backtest` judges the graphs that ship, by the events that the device would open.
+
+  python -m training evaluate runs/pump               then open runs/pump/report.html
+"""
+
+DETECTOR_LIST_HELP = """\
+List every detector by the name that recipes and `bench` give it, or tell all about some. docs/choosing.md says which is
+for which data.
+
+  python -m training detectors              a line for each
+  python -m training detectors pca knn      all about these two
+"""
+
+RECORDINGS = {".csv", ".gz", ".parquet", ".pq", ".txt", ".tsv", ".dat"}
+"""Endings of files that are recordings, not recipes."""
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
@@ -101,13 +139,17 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_init, _add_fit, _add_evaluate, _add_bench, _add_detectors):
+        add(commands)
+    return parser
 
+
+def _add_init(commands: Commands) -> None:
     init = commands.add_parser(
         "init",
         help="look at a recording and write a recipe",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Guess delimiter, time column, label column, channels, rate and gaps of a recording, and\n"
-        "write a recipe in which every setting is explained. Check the units and ranges in it.",
+        description=INIT_HELP,
         epilog=DETECTORS_HELP,
     )
     init.add_argument("data", type=Path, help="CSV, CSV.gz or Parquet file")
@@ -123,12 +165,13 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--force", action="store_true", help="replace a recipe that is there")
     init.set_defaults(command=_init)
 
+
+def _add_fit(commands: Commands) -> None:
     fit = commands.add_parser(
         "fit",
         help="train and write a run folder",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Train the recipe's detector. Each recording is used in time order: training, a guard, validation\n"
-        "(for thresholds; the fit never sees it), and, where there are labels, a test part.",
+        description=FIT_HELP,
     )
     fit.add_argument("recipe", type=Path, metavar="RECIPE", help="recipe from `init` or training/recipes")
     fit.add_argument(
@@ -140,14 +183,16 @@ def _parser() -> argparse.ArgumentParser:
         help="recording instead of the recipe's; may be repeated",
     )
     fit.add_argument("--out", type=Path, metavar="RUN", help="run folder to write (default: runs/<name of the recipe>)")
-    fit.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_quiet(fit)
     fit.set_defaults(command=_fit)
 
+
+def _add_evaluate(commands: Commands) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="score the test part; JSON and an HTML report",
-        description="Score a run's validation and test part with its float graph, one window after the other as the "
-        "device would, decide with the device's rules, and write RUN/metrics.json and RUN/report.html.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=EVALUATE_HELP,
     )
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder from `fit`")
     evaluate.add_argument(
@@ -157,7 +202,8 @@ def _parser() -> argparse.ArgumentParser:
         help="use this threshold instead of the one from the validation part",
     )
     labels = evaluate.add_argument_group(
-        "threshold by the labels", "also told, for the test part: the threshold of the least weighted error"
+        "threshold by the labels",
+        "also told in the report, for the test part: the threshold of the least weighted error",
     )
     labels.add_argument(
         "--false-alarm-weight",
@@ -175,14 +221,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PERCENT",
         help="fewest misses with at most so many false alarms, whatever the weights",
     )
-    evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_quiet(evaluate)
     evaluate.set_defaults(command=_evaluate)
-    _add_bench(commands)
-    _add_detectors(commands)
-    return parser
 
 
-def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bar; without a terminal there is none anyway")
+
+
+def _add_bench(commands: Commands) -> None:
     bench = commands.add_parser(
         "bench",
         help="compare detectors on labelled data",
@@ -205,13 +252,17 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench.set_defaults(command=_bench)
 
 
-def _add_detectors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_detectors(commands: Commands) -> None:
     detectors = commands.add_parser(
         "detectors",
         help="list the detectors, what they need and where they come from",
-        description="List every detector by the name that recipes and `bench` give it.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=DETECTOR_LIST_HELP,
     )
-    detectors.add_argument("--json", action="store_true", help="for programs")
+    detectors.add_argument(
+        "names", nargs="*", metavar="NAME", help="tell all about this one (default: a line for each)"
+    )
+    detectors.add_argument("--json", action="store_true", help="everything, for programs")
     detectors.set_defaults(command=_detectors)
 
 
@@ -239,23 +290,37 @@ def _init(options: argparse.Namespace) -> None:
         replace=options.force,
         fit_rows=options.fit_rows,
     )
-    print(f"wrote {written.path}: {written.summary}\nnext: check it, then `python -m training fit {written.path}`")
+    print(f"wrote {written.path}: {written.summary}")
+    if written.advice:
+        print(written.advice)
+    print(f"next: check it, then `python -m training fit {written.path}`")
+
+
+def _draws_bars(options: argparse.Namespace) -> bool:
+    """Bars are for people: in a log file each step of one would be a line of control characters."""
+    return not options.quiet and sys.stderr.isatty()
 
 
 def _fit(options: argparse.Namespace) -> None:
+    if options.recipe.suffix.lower() in RECORDINGS:
+        raise RecipeError(
+            f"{options.recipe} looks like a recording, expected a recipe: `python -m training init {options.recipe}` "
+            "makes one from it"
+        )
     text = recipe_text(options.recipe)
     recipe = parse_recipe(text, options.recipe.name)
     with _quiet_libraries():
         from training.fit import fit, locate
 
     out = options.out or Path("runs") / recipe.name
-    run = fit(recipe, locate(recipe, text, options.recipe.parent, options.data), out, progress=not options.quiet)
+    run = fit(recipe, locate(recipe, text, options.recipe.parent, options.data), out, progress=_draws_bars(options))
     figures = run.metrics["fit"]
     windows, cleaning = figures["windows"], figures["cleaning"]
     print(
         f"wrote {run.path}: {run.info.detector}, "
-        f"{windows['training']} training and {windows['validation']} validation windows; cleaning left out "
-        f"{cleaning['outliers']} windows and {sum(cleaning['spikes'])} spikes\n"
+        f"{counted(windows['training'], 'training window')} and "
+        f"{counted(windows['validation'], 'validation window')}; cleaning left out "
+        f"{counted(cleaning['outliers'], 'window')} and {counted(sum(cleaning['spikes']), 'spike')}\n"
         f"next: `python -m training evaluate {run.path}`"
     )
 
@@ -269,7 +334,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     choice = Choice(
         false_alarm_weight=options.false_alarm_weight, miss_weight=options.miss_weight, max_far_percent=options.max_far
     )
-    evaluation = evaluate_run(run, threshold=options.threshold, choice=choice, progress=not options.quiet)
+    evaluation = evaluate_run(run, threshold=options.threshold, choice=choice, progress=_draws_bars(options))
     print(
         f"{write_report(run, evaluation)}\nwrote {run.path / 'metrics.json'} and {run.path / 'report.html'}\n"
         f"next: look at the report, then `python -m converters build {run.path}`"
@@ -285,9 +350,12 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _detectors(options: argparse.Namespace) -> None:
     with _quiet_libraries():
-        from training.detectors.listing import as_json, as_text
+        from training.detectors.listing import as_json, as_table, as_text
 
-    print(as_json() if options.json else as_text())
+    if options.json:
+        print(as_json(options.names))
+    else:
+        print(as_text(options.names) if options.names else as_table())
 
 
 if __name__ == "__main__":

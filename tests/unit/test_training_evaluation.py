@@ -167,6 +167,7 @@ def test_init_fit_and_evaluate_follow_each_other(tmp_path: Path, capsys: pytest.
     ("arguments", "words"),
     [
         (["fit", "absent.toml"], "cannot read the recipe"),
+        (["fit", "pump.csv"], "`python -m training init pump.csv` makes one"),
         (["evaluate", "absent"], "not a run folder"),
         (["evaluate", __file__], "is a file, expected a run folder"),
         (["init", "absent.csv"], "does not exist"),
@@ -193,6 +194,19 @@ def test_help_tells_the_three_steps_and_the_label_format(capsys: pytest.CaptureF
     assert ended.value.code == 0
     for words in ("init", "fit", "evaluate", "start,end", "lstm_forecaster"):
         assert words in said
+
+
+@pytest.mark.parametrize("command", ["init", "fit", "evaluate", "bench", "detectors"])
+def test_the_help_of_each_command_shows_it_at_work(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    _usage, _, told = capsys.readouterr().out.partition("\n\n")
+    assert f"  python -m training {command} " in told
+
+
+def test_no_bars_are_drawn_where_nobody_watches(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run)]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None:

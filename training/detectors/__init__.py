@@ -76,7 +76,7 @@ def detector_class(recipe: Recipe) -> type[Detector[Any]]:
     Raises:
         RecipeError: there is none of that name; the message has the nearest.
     """
-    return _class_of(recipe.detector, f"{recipe.name}: detector")
+    return class_named(str(recipe.detector.get("type")), f"{recipe.name}: detector.type")
 
 
 def make_detector(recipe: Recipe, front: Front) -> Detector[Any]:
@@ -104,7 +104,7 @@ def read_settings(table: dict[str, Any], place: str, rows: int) -> tuple[type[De
     Raises:
         RecipeError: the type or a setting is not known or not possible.
     """
-    cls = _class_of(table, place)
+    cls = class_named(str(table.get("type")), f"{place}.type")
     given = {key: value for key, value in table.items() if key != "type"}
     try:
         settings = strict_json.read(cls.Settings, given, place)
@@ -114,10 +114,14 @@ def read_settings(table: dict[str, Any], place: str, rows: int) -> tuple[type[De
     return cls, settings
 
 
-def _class_of(table: dict[str, Any], place: str) -> type[Detector[Any]]:
-    name = str(table.get("type"))
+def class_named(name: str, place: str) -> type[Detector[Any]]:
+    """The class of a detector; `place` is where the name was given.
+
+    Raises:
+        RecipeError: there is none of that name; the message has the nearest.
+    """
     if name not in DETECTORS:
-        near = difflib.get_close_matches(name, DETECTORS, 1)
+        near = difflib.get_close_matches(name.lower(), DETECTORS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(DETECTORS)}"
-        raise RecipeError(f"{place}.type {name!r} is not known, {hint}")
+        raise RecipeError(f"{place} {name!r} is not known, {hint}")
     return DETECTORS[name]

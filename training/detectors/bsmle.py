@@ -1,4 +1,4 @@
-"""One Gaussian peak over a flat floor of outliers: both are fitted, so outliers in training do not widen the peak."""
+"""One Gaussian peak over a flat floor: outliers in training belong to the floor and do not widen the peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernel density with weights by gradient descent on a cross-entropy: the optimum of `kdemle` by another way."""
+"""Kernel density with weights by gradient descent: the optimum of `kdemle` by another way."""
 
 from __future__ import annotations
 

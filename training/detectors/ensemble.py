@@ -1,4 +1,4 @@
-"""Several detectors in one graph, made comparable by their scores on windows that none of them was fitted on."""
+"""Several detectors in one graph, made comparable by their scores on windows held out from their fits."""
 
 from __future__ import annotations
 

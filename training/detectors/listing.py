@@ -1,43 +1,64 @@
-"""The list of detectors for a person and for programs, from what their classes say of themselves.
+"""The list of detectors for a person and for programs, from what their modules and classes say of themselves.
 
-A class's docstring begins with one line that says what it is; a paragraph that begins with `Source:` or `Sources:` says
-where the method comes from.
+A module's docstring begins with a line that says what the detector is for. So does a class's with one that says what it
+is; a paragraph that begins with `Source:` or `Sources:` says where the method comes from.
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
+import sys
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
-from training.detectors import DETECTORS
+from training.detectors import DETECTORS, class_named
 from training.detectors.base import Detector
 
 WIDTH = 100
 """Columns of the text."""
 
-INDENT = 23
+INDENT = 20
 """Columns in front of what is told of a detector: room for the longest name."""
 
 
-def entries() -> list[dict[str, Any]]:
-    """One entry for each detector, in the order of the registry."""
-    return [_entry(name, detector) for name, detector in DETECTORS.items()]
+def as_json(names: Sequence[str] = ()) -> str:
+    """The entries of these detectors, or of all, as JSON.
+
+    Raises:
+        RecipeError: there is none of that name; the message has the nearest.
+    """
+    return json.dumps(entries(names), indent=1, ensure_ascii=False)
 
 
-def as_json() -> str:
-    """The list as JSON."""
-    return json.dumps(entries(), indent=1, ensure_ascii=False)
+def as_table() -> str:
+    """A line for each detector, under its family and what it is fitted on."""
+    families = itertools.groupby(DETECTORS.items(), lambda item: (item[1].kind, _needs(item[1])))
+    told = [
+        "\n".join([f"{kind}, fitted on {needs}:", *(f"  {name:<{INDENT - 2}}{_purpose(cls)}" for name, cls in members)])
+        for (kind, needs), members in families
+    ]
+    return "\n\n".join([*told, "All about one, with its source: python -m training detectors NAME"])
 
 
-def as_text() -> str:
-    """The list, one family after the other."""
-    found = entries()
-    families = dict.fromkeys(entry["kind"] for entry in found)
-    return "\n\n".join(
-        "\n".join([family, *(_lines(entry) for entry in found if entry["kind"] == family)]) for family in families
-    )
+def as_text(names: Sequence[str]) -> str:
+    """All about these detectors.
+
+    Raises:
+        RecipeError: there is none of that name; the message has the nearest.
+    """
+    return "\n\n".join(_described(entry) for entry in entries(names))
+
+
+def entries(names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """One entry for each of these detectors, or for all in the order of the registry.
+
+    Raises:
+        RecipeError: there is none of that name; the message has the nearest.
+    """
+    return [_entry(name, class_named(name, "detector")) for name in names or DETECTORS]
 
 
 def _entry(name: str, detector: type[Detector[Any]]) -> dict[str, Any]:
@@ -61,8 +82,34 @@ def _needs(detector: type[Detector[Any]]) -> str:
     return f"{takes}, and labelled faults" if detector.needs_labels else takes
 
 
-def _lines(entry: dict[str, Any]) -> str:
-    told = [entry["about"], "needs " + entry["needs"] + ("; ships as int8" if entry["int8"] else ""), entry["source"]]
-    wrapped = [textwrap.fill(line, WIDTH, initial_indent=" " * INDENT, subsequent_indent=" " * INDENT) for line in told]
-    text = "\n".join(line for line in wrapped if line)
-    return f"  {entry['name']:<{INDENT - 2}}" + text[INDENT:]
+def _purpose(detector: type[Detector[Any]]) -> str:
+    """The first line of its module."""
+    return (sys.modules[detector.__module__].__doc__ or "").partition("\n")[0]
+
+
+def _described(entry: dict[str, Any]) -> str:
+    """An entry as text, and where its settings are."""
+    name = entry["name"]
+    told = {
+        "kind": entry["kind"],
+        "what it is": _purpose(DETECTORS[name]),
+        "method": entry["about"],
+        "fitted on": entry["needs"],
+        "ships as": "int8, float16 or float32" if entry["int8"] else "float32",
+        "source": entry["source"],
+        "settings": f"training/recipes/{name}.toml explains them; your own recipe: "
+        f"`python -m training init FILE.csv --detector {name}`",
+    }
+    lines = [_wrapped(f"  {title:<{INDENT - 2}}", words) for title, words in told.items() if words]
+    return "\n".join([name, *lines])
+
+
+def _wrapped(start: str, words: str) -> str:
+    return textwrap.fill(
+        words,
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * INDENT,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
