@@ -249,6 +249,12 @@ def _add_bench(commands: Commands) -> None:
     bench.add_argument("--out", type=Path, required=True, metavar="DIR", help="results, and what is done so far")
     bench.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     bench.add_argument("--fit-rows", type=int, metavar="N", help="kinds csv, injected: rows to fit on, at the start")
+    bench.add_argument(
+        "--contaminate",
+        type=float,
+        metavar="SHARE",
+        help="every data set again, with this share of the rows to fit on replaced by faulty ones, such as 0.05",
+    )
     bench.set_defaults(command=_bench)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,20 @@ import pandas as pd
 import pytest
 
 from tests.recordings import NAMES, machine
+from training.__main__ import main
 from training.data import DataError
 from training.experiments.bench import command, running
 from training.experiments.bench.boards import BOARDS
+from training.experiments.bench.cases import Case
+from training.experiments.bench.checking import check
 from training.experiments.bench.controls import CONTROLS
 from training.experiments.bench.digests import code_digest
 from training.experiments.bench.entrants import Entrant, find_entrants
+from training.experiments.bench.judging import Judged
+from training.experiments.bench.keeping import Outcome
 from training.experiments.bench.kinds import read_data
 from training.experiments.bench.recipes import case_recipe, toml
+from training.experiments.bench.report import FALLS
 from training.recipe import RecipeError, parse_recipe
 
 RECIPE = """\
@@ -205,16 +213,141 @@ def test_published_methods_run_on_the_data_that_they_were_published_for_alone(fo
     assert {task.entrant.name for task in running.tasks(data, published, tmp_path)} == {"gaussian"}
 
 
-def test_the_command_refuses_what_it_cannot_run_before_any_work(tmp_path: Path, folder: Path) -> None:
-    options = {"boards": False, "fit_rows": None, "jobs": 1, "out": tmp_path / "new"}
-    with pytest.raises(DataError, match="did you mean 'csv'"):
-        command.main(_options(data=[f"cvs:{folder}"], detectors="gaussian", **options))
-    with pytest.raises(RecipeError, match="add --data skab:PATH"):
-        command.main(_options(data=[f"csv:{folder}"], detectors="board_t2", **options))
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"data": ["cvs:{folder}"]}, DataError, "did you mean 'csv'"),
+        ({"detectors": "board_t2"}, RecipeError, "add --data skab:PATH"),
+        ({"contaminate": 5.0}, DataError, "share above 0 and below"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_run_before_any_work(
+    tmp_path: Path, folder: Path, given: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    data = [text.format(folder=folder) for text in given.pop("data", ["csv:{folder}"])]
+    with pytest.raises(error, match=message):
+        command.main(_options(data=data, out=tmp_path / "new", **given))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[split]", "[splits]", r"'splits'.*did you mean 'split'"),
+        ("hold = 2", "hold = -2", "hold and warm_up must not be negative"),
+        ('type = "gaussian"', 'type = "gaussian"\nshrinking = 1', "shrinking"),
+        ("[detector]", '[[steps]]\ntype = "trailing_means"\nrows = [17]\n\n[detector]', "17"),
+        ('type = "gaussian"', 'type = "svm"\nkernels = -1', "kernels"),
+        ("[windows]", "windows = 3\n[windowless]", "windows"),
+    ],
+)
+def test_a_recipe_that_cannot_be_built_is_refused_before_any_work(
+    tmp_path: Path, folder: Path, old: str, new: str, message: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE.replace(old, new))
+    with pytest.raises(RecipeError, match=f"^mine.*{message}"):
+        command.main(_options(data=[f"csv:{folder}"], detectors=str(path), out=tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_recipe_is_not_refused_for_the_windows_that_one_data_set_asks_for(folder: Path) -> None:
+    (data,) = read_data([f"csv:{folder}"])
+    long = replace(data, cases=tuple(replace(case, window_rows=128) for case in data.cases))
+    check(find_entrants("lstm_autoencoder"), [long])
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command does its work here."""
+    monkeypatch.setattr(command, "workers", lambda *_: nullcontext(Here()))
+
+
+@pytest.mark.usefixtures("one_process")
+def test_nothing_but_failures_is_an_error_that_tells_one_and_leaves_the_tables(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(running, "_shipped", fails)
+    out = tmp_path / "out"
+    code = main(["bench", "--data", f"csv:{folder}", "--detectors", "gaussian,pca", "--out", str(out)])
+    said = capsys.readouterr()
+    assert code == 1
+    assert "error: no detector gave a result on any file, for instance gaussian on csv: too hot" in said.err
+    assert "(3 failed)" in (out / "results.md").read_text()
+
+
+def fails(*_: object) -> Outcome:
+    raise DataError("too hot")
+
+
+def ranked_by_labels(_: Entrant, case: Case, __: Path) -> Outcome:
+    """What a detector finds that takes for normal what it was fitted on."""
+    (trial,) = case.trials
+    tested, train = np.compress(trial.tested, trial.rows.values, axis=0), case.train.values  # noqa: PD011 - an array
+    seen = np.isin(tested[:, 0], train[:, 0])
+    alarms = trial.labels & ~seen
+    scores = alarms.astype(np.float64)
+    return Outcome(
+        judged=(Judged(scores=scores, alarms=alarms, event=alarms.astype(np.int32), relative=scores),),
+        reason="" if len(trial.rows) > 100 else "short",
+    )
+
+
+@pytest.mark.usefixtures("one_process")
+def test_one_run_sets_contaminated_beside_clean_and_keeps_them_apart(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_shipped", ranked_by_labels)
+    out, data = tmp_path / "out", [f"csv:{folder}"]
+    names = ["csv", "csv+10%stretch", "csv+10%scattered"]
+    said = command.main(_options(data=data, out=out, contaminate=0.1))
+    rows = [row for row in json.loads((out / "results.json").read_text()) if row["detector"] == "gaussian"]
+    assert [row["data"] for row in rows] == names
+    assert len({frozenset(row) for row in rows}) == 1, "the same keys"
+    clean, stretch, _ = (row["auc_pr"] for row in rows)
+    assert clean == 1
+    assert stretch < 0.9
+    assert f"AUC-PR falls by at most {clean - min(row['auc_pr'] for row in rows):.3f}: gaussian on csv+10%" in said
+    assert FALLS in (out / "results.html").read_text()
+
+    monkeypatch.setattr(running, "_shipped", lambda *_: pytest.fail("it was done already"))
+    assert command.main(_options(data=data, out=out, contaminate=0.1)) == said
+    command.main(_options(data=data, out=out))
+    assert [row["data"] for row in json.loads((out / "results.json").read_text())] == ["csv"] * (1 + len(CONTROLS))
+
+
+def test_names_that_look_alike_in_a_file_system_do_not_share_a_folder(folder: Path, tmp_path: Path) -> None:
+    (data,) = read_data([f"csv:{folder}"])
+    names = ["pump", "a b", "a-b", "a/b", "..", "...", "-"]
+    work = [
+        task
+        for name in names
+        for task in running.tasks([replace(data, name=name)], find_entrants("gaussian"), tmp_path)
+        if task.case.name == "one"
+    ]
+    folders = [task.folder.resolve() for task in work]
+    assert len(set(folders)) == len(names)
+    assert all(each.parents[2] == (tmp_path / "kept").resolve() for each in folders)
+    assert folders[0].parents[1].name == "pump"
+
+
+@pytest.mark.parametrize("where", ["nowhere", "where the threshold is set"])
+def test_a_detector_without_the_labels_it_needs_is_told_in_words_of_the_bench(
+    folder: Path, tmp_path: Path, where: str
+) -> None:
+    case = read_data([f"csv:{folder}"])[0].cases[1]
+    labels = np.zeros(len(case.train), bool)
+    labels[-20:] = where != "nowhere"
+    given = replace(case, train=replace(case.train, labels=labels))
+    (svm,) = find_entrants("svm")
+    reason = running.outcome_of(running.Task(data="csv", entrant=svm, case=given, out=tmp_path)).reason
+    assert reason.startswith("svm learns from labelled faults, and the rows to fit on hold none before their last")
+    assert "column train" in reason
+    assert "split." not in reason
 
 
 def _options(**values: Any) -> Any:
     from argparse import Namespace
 
-    return Namespace(**values)
+    usual = {"detectors": "gaussian", "boards": False, "fit_rows": None, "jobs": 1, "contaminate": None}
+    return Namespace(**usual | values)

@@ -66,6 +66,8 @@ class DataSet:
     name: str
     kind: str
     cases: tuple[Case, ...]
+    clean_name: str = ""
+    """Of the data set that this one is with contaminated rows to fit on; empty: as it was read."""
 
 
 class Kind(Protocol):

@@ -12,16 +12,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from training.data import DataError
 from training.experiments.bench import report
+from training.experiments.bench.boards import BOARDS
 from training.experiments.bench.cases import DataSet
+from training.experiments.bench.checking import check
+from training.experiments.bench.contamination import contaminated
 from training.experiments.bench.controls import CONTROLS, outcomes
 from training.experiments.bench.entrants import Entrant, Published, find_entrants
+from training.experiments.bench.falls import falls
 from training.experiments.bench.keeping import Outcome
 from training.experiments.bench.kinds import read_data
 from training.experiments.bench.running import Task, run, tasks
 from training.experiments.bench.tables import Entry
 from training.experiments.bench.workers import workers
-from training.recipe import RecipeError
 
 
 def main(options: argparse.Namespace) -> str:
@@ -31,12 +35,14 @@ def main(options: argparse.Namespace) -> str:
         The tables and what was written, for the terminal.
 
     Raises:
-        DataError: a kind or path is wrong, or the data cannot be read.
-        RecipeError: a detector or recipe is not known.
+        DataError: a kind or path is wrong, the data cannot be read or contaminated, or no file gave a result.
+        RecipeError: a detector or recipe is not known, or cannot be built.
     """
     data = read_data(options.data, options.fit_rows)
     entrants = find_entrants(options.detectors, boards_of={each.kind for each in data} if options.boards else ())
-    _check_kinds(entrants, data)
+    check(entrants, data)
+    if options.contaminate is not None:
+        data = [each for clean in data for each in (clean, *contaminated(clean, options.contaminate))]
     options.out.mkdir(parents=True, exist_ok=True)
     with workers(options.jobs, options.out / "workers.log") as pool:
         try:
@@ -44,13 +50,21 @@ def main(options: argparse.Namespace) -> str:
         except KeyboardInterrupt:
             print(f"what is done is kept in {options.out}: run the same command again to go on", file=sys.stderr)
             raise
-    return write(data, entries, options.out)
+    table = write(data, entries, options.out)
+    _check_any(entries, options.out)
+    return table
 
 
-def _check_kinds(entrants: Sequence[Entrant | Published], data: Sequence[DataSet]) -> None:
-    for entrant in entrants:
-        if isinstance(entrant, Published) and entrant.kind not in {each.kind for each in data}:
-            raise RecipeError(f"{entrant.name} was published for {entrant.kind}: add --data {entrant.kind}:PATH")
+def _check_any(entries: Sequence[Entry], out: Path) -> None:
+    """Refuse to end well with nothing but failures; published methods count where no detector was asked for."""
+    asked = [entry for entry in entries if entry.detector not in CONTROLS]
+    judged = [entry for entry in asked if entry.detector not in BOARDS] or asked
+    if not any(entry.found for entry in judged):
+        first = judged[0]
+        raise DataError(
+            f"no detector gave a result on any file, for instance {first.detector} on {first.data.name}: "
+            f"{first.pooled()['reason']} (all reasons are in {out / 'files.json'})"
+        )
 
 
 def compare(
@@ -89,11 +103,12 @@ def write(data: Sequence[DataSet], entries: Sequence[Entry], out: Path) -> str:
     """Write the four files; gives the tables."""
     rows = [entry.pooled() for entry in entries]
     files = [row for entry in entries for row in entry.by_file()]
-    table = report.markdown(data, rows)
+    fallen = falls(entries)
+    table = report.markdown(data, rows, fallen)
     _write_json(out / "results.json", rows)
     _write_json(out / "files.json", files)
     (out / "results.md").write_text(table, encoding="utf-8")
-    (out / "results.html").write_text(report.html(entries, rows, files), encoding="utf-8")
+    (out / "results.html").write_text(report.html(entries, rows, files, fallen), encoding="utf-8")
     return f"{table}\nwrote results.json, files.json, results.md and results.html in {out}"
 
 

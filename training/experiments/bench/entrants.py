@@ -91,6 +91,7 @@ def _from_file(name: str, path: Path) -> Entrant:
         tables = tomllib.loads(recipe_text(path))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}") from error
-    if tables.get("detector", {}).get("type") not in DETECTORS:
+    detector = tables.get("detector")
+    if not isinstance(detector, dict) or str(detector.get("type")) not in DETECTORS:
         raise RecipeError(f"{path}: [detector] type must be one of {', '.join(DETECTORS)}")
     return Entrant(name=name, tables=tables)

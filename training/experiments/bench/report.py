@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import jinja2
 
 from training.experiments.bench import plots
 from training.experiments.bench.cases import DataSet
+from training.experiments.bench.falls import Fall, largest
 from training.experiments.bench.tables import Entry, Row
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
+FALLS = "What contaminated training data cost"
+"""Title of the table that sets clean beside contaminated."""
+
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column of the table."""
+class Column(Generic[T]):
+    """A column of a table whose rows are made of T."""
 
     title: str
     words: str
     """What it means."""
-    text: Callable[[Row], str]
+    text: Callable[[T], str]
 
 
 def _number(name: str, digits: str) -> Callable[[Row], str]:
@@ -39,7 +47,7 @@ def _name(row: Row) -> str:
     return str(row["detector"]) + (f" ({row['failed']} failed)" if row["failed"] else "")
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[Row], ...] = (
     Column(title="detector", words="failed: files on which it gave no result, see below", text=_name),
     Column(title="F1", words="over the rows of all files; in brackets 95 % by bootstrap over files", text=_f1),
     Column(title="FAR %", words="normal rows alarmed", text=_number("far", ".1f")),
@@ -67,7 +75,27 @@ NAB_COLUMNS = tuple(
 )
 
 
-def columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+def _decimals(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.3f}"
+
+
+def _fall(found: Fall) -> str:
+    return _decimals(found.fall) + ("" if found.low is None else f" ({found.low:.3f} to {found.high:.3f})")
+
+
+FALL_COLUMNS: tuple[Column[Fall], ...] = (
+    Column(title="detector", words="", text=lambda found: found.detector),
+    Column(title="data", words="", text=lambda found: found.data),
+    Column(title="files", words="with a result both ways", text=lambda found: str(found.files)),
+    Column(title="AUC-PR clean", words="over these files", text=lambda found: _decimals(found.clean_auc_pr)),
+    Column(title="AUC-PR", words="fitted on contaminated rows", text=lambda found: _decimals(found.auc_pr)),
+    Column(title="falls by", words="in brackets 95 % by bootstrap over files", text=_fall),
+    Column(title="F1 clean", words="over these files", text=lambda found: _decimals(found.clean_f1)),
+    Column(title="F1", words="threshold set on contaminated rows", text=lambda found: _decimals(found.f1)),
+)
+
+
+def columns(rows: Sequence[Row]) -> tuple[Column[Row], ...]:
     """The columns of a data set's table."""
     return COLUMNS + (NAB_COLUMNS if any("nab_standard" in row for row in rows) else ())
 
@@ -77,24 +105,38 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (plots.group(row["detector"]), -(row["f1"] or 0), row["detector"]))
 
 
-def markdown(data: Sequence[DataSet], rows: Sequence[Row]) -> str:
-    """Every table as Markdown."""
-    tables = (in_order([row for row in rows if row["data"] == each.name]) for each in data)
-    return "\n".join(_markdown_table(each, own) for each, own in zip(data, tables, strict=True))
+def markdown(data: Sequence[DataSet], rows: Sequence[Row], found: Sequence[Fall] = ()) -> str:
+    """Every table as Markdown; that of the falls where training data were contaminated."""
+    tables = [_of_data_set(each, in_order([row for row in rows if row["data"] == each.name])) for each in data]
+    if found:
+        tables.append([f"## {FALLS}", "", *_table(FALL_COLUMNS, found), "", most(found)])
+    return "\n".join("\n".join(lines) + "\n" for lines in tables)
 
 
-def _markdown_table(data: DataSet, rows: Sequence[Row]) -> str:
-    shown = columns(rows)
-    lines = [
+def _of_data_set(data: DataSet, rows: Sequence[Row]) -> list[str]:
+    return [
         f"## {data.name}: {sum(len(case.trials) for case in data.cases)} files",
         "",
-        "| " + " | ".join(column.title for column in shown) + " |",
-        "|" + "---|" * len(shown),
-        *("| " + " | ".join(column.text(row) for column in shown) + " |" for row in rows),
+        *_table(columns(rows), rows),
         "",
         *(f"- {failure(row)}" for row in rows if row["failed"]),
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _table(shown: Sequence[Column[T]], rows: Sequence[T]) -> list[str]:
+    return [
+        "| " + " | ".join(column.title for column in shown) + " |",
+        "|" + "---|" * len(shown),
+        *("| " + " | ".join(column.text(row) for column in shown) + " |" for row in rows),
+    ]
+
+
+def most(found: Sequence[Fall]) -> str:
+    """The largest fall, in a line."""
+    worst = largest(found)
+    if worst is None:
+        return "No fall of AUC-PR could be measured: no file with faults has a result both ways."
+    return f"AUC-PR falls by at most {worst.fall:.3f}: {worst.detector} on {worst.data}."
 
 
 def failure(row: Row) -> str:
@@ -102,12 +144,14 @@ def failure(row: Row) -> str:
     return f"{row['detector']} failed on {row['failed']} files, for instance: {row['reason']}"
 
 
-def html(entries: Sequence[Entry], rows: Sequence[Row], files: Sequence[Row]) -> str:
+def html(entries: Sequence[Entry], rows: Sequence[Row], files: Sequence[Row], found: Sequence[Fall] = ()) -> str:
     """The report with plots."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     data = list({entry.data.name: entry.data for entry in entries}.values())
     sections = [_section(each, [entry for entry in entries if entry.data is each], rows, files) for each in data]
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(sections=sections, failure=failure)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        sections=sections, failure=failure, title=FALLS, columns=FALL_COLUMNS, falls=found, most=most(found)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +159,7 @@ class Section:
     """A data set in the report."""
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[Column[Row], ...]
     rows: list[Row]
     plots: list[plots.Plot]
 

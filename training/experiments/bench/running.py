@@ -168,5 +168,6 @@ def _default(bundle: Bundle) -> GraphSpec:
 
 
 def _file(name: str) -> str:
-    """A name as a file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    """A name as the name of a folder; what is changed carries a digest, so that no two names share one."""
+    plain = re.sub(r"^\.+|[^A-Za-z0-9._-]+", "-", name)
+    return plain if plain == name else f"{plain}-{digest(name)[:8]}"

@@ -9,11 +9,12 @@ import pandas as pd
 
 from converters.build import Options, build
 from converters.conversion import Child
+from training.data import DataError
 from training.experiments.bench.cases import Case
 from training.experiments.bench.entrants import Entrant
 from training.experiments.bench.recipes import LABELS, TIME, case_recipe
 from training.fit import fit, locate
-from training.recipe import parse_recipe
+from training.recipe import Recipe, parse_recipe
 
 CHILD = Child()
 """Converts for this process as long as it lives: starting one costs some six times what a small conversion does."""
@@ -40,11 +41,25 @@ def ship(entrant: Entrant, case: Case, folder: Path) -> bytes:
     """
     text = case_recipe(entrant, case)
     recipe = parse_recipe(text, entrant.name)
+    if entrant.needs_labels:
+        _check_labels(entrant, case, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     rows = _training_file(case, folder / "train.parquet")
     run = fit(recipe, locate(recipe, text, folder, [rows]), folder / "run", progress=False)
     formats = ("float32", "int8") if run.info.has_body else ("float32",)
     return build(run, Options(formats=formats, provisional=True), lambda _: None, CHILD).data
+
+
+def _check_labels(entrant: Entrant, case: Case, recipe: Recipe) -> None:
+    """Refuse here, in words of the bench: what `fit` would say is for those who cut their own data."""
+    rows, labels = len(case.train), case.train.labels
+    learned = rows - round(recipe.split.validation * rows) - recipe.guard_rows
+    if labels is None or not labels[: max(learned, 0)].any():
+        raise DataError(
+            f"{entrant.type} learns from labelled faults, and the rows to fit on hold none before their last "
+            f"{rows - learned}, which set the threshold: give data of the kind csv whose column train is 1 in rows of "
+            "known faults too, or take a detector that needs no labels, such as gaussian"
+        )
 
 
 def _training_file(case: Case, path: Path) -> Path:

@@ -128,7 +128,7 @@ def _row(data: DataSet, detector: str, found: Sequence[Found], outcomes: Sequenc
         "data": data.name,
         "detector": detector,
         **counted_figures(summed([each.counts for each in found])),
-        **_rankings(found),
+        **rankings(found),
         **_shipped([outcome.shipped for outcome in outcomes if outcome.shipped]),
         "f1_float32": summed_rows(floats).f1,
         "f1_low": None,
@@ -138,7 +138,7 @@ def _row(data: DataSet, detector: str, found: Sequence[Found], outcomes: Sequenc
     }
 
 
-def _rankings(found: Sequence[Found]) -> dict[str, float | None]:
+def rankings(found: Sequence[Found]) -> dict[str, float | None]:
     """Mean over the files that have both kinds of rows; where none has, over the rows of all files together."""
     ranked = [each.rankings for each in found if each.rankings["auc_pr"] is not None]
     if not ranked:
