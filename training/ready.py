@@ -39,7 +39,7 @@ TUNED: dict[str, dict[str, Any]] = {
     },
     "conv_autoencoder": {"training": {"epochs": 40}},
     "lstm_forecaster": {"training": {"epochs": 40, "learning_rate": 0.005}, "cleaning": {"outliers": 0.0}},
-    "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}, "detector": {"mean_rows": 32}},
+    "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}},
     "pseudo_labels": {"cleaning": {"outliers": 0.0}},
 }
 """Settings other than the defaults, by detector: of its tables, its steps, `rows` of a window, and k. Pseudo-labels are

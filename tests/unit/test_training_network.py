@@ -84,7 +84,7 @@ def test_an_autoencoder_must_answer_the_normal_window_behind_each_fault() -> Non
 
     front = Front(centre=np.zeros(3), spread=np.ones(3), body_range=BODY_RANGE)
     z = noise(40)
-    residual = Residual.fit(front, z, 4)
+    residual = Residual.fit(front, z)
     given, wanted = residual.examples(z, np.random.default_rng(1))
     assert np.array_equal(wanted, np.concatenate([z, z]))
     assert (given[:40] - residual.seen(z)).std() == pytest.approx(INPUT_NOISE, rel=0.1)
@@ -98,7 +98,7 @@ def test_an_autoencoder_sees_no_difference_beyond_the_reach_of_training() -> Non
     from training.detectors.residual import Residual
     from training.graph import Front
 
-    residual = Residual.fit(Front(centre=np.zeros(3), spread=np.ones(3), body_range=BODY_RANGE), noise(40), 4)
+    residual = Residual.fit(Front(centre=np.zeros(3), spread=np.ones(3), body_range=BODY_RANGE), noise(40))
     far = np.full((1, T, 3), 15.0, np.float32)
     assert (residual.reach.high < 15).all()
     assert np.array_equal(residual.seen(far), residual.seen(2 * far))

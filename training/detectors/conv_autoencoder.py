@@ -1,4 +1,4 @@
-"""One-dimensional convolutional autoencoder: strange is what it cannot rebuild."""
+"""One-dimensional convolutional autoencoder: strange is what it cannot rebuild, and what lies far off."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from edge_agent.contract.records import Floats
 from training.detectors.base import Curves, Detector, NormalData
+from training.detectors.combined_index import CombinedIndex, check_mean_rows
 from training.detectors.network import train_network
-from training.detectors.residual import Residual, check_mean_rows
+from training.detectors.residual import Residual
 from training.graph import FrozenNetwork, Outputs, ScoreGraph, unit
 
 Activation = str | Callable[[tf.Tensor], tf.Tensor] | None
@@ -30,7 +33,7 @@ class ConvAutoencoderSettings:
     kernel: int = 7
     """Rows that a convolution sees."""
     mean_rows: int = 10
-    """Rows whose mean residual counts too: more see smaller lasting shifts; 0 leaves it out."""
+    """Rows of the means that T-squared watches, beside the means of the whole window."""
 
     def __post_init__(self) -> None:
         """Refuse what builds no network."""
@@ -43,7 +46,7 @@ class ConvAutoencoderSettings:
 class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
     """Autoencoder of strided convolutions; up-sampling by rearranging channels, which every accelerator has.
 
-        r = decode(encode(z limited and companded)),   score: see `Residual`
+        r = decode(encode(z limited and companded)),   score: see `CombinedIndex`
 
     Sources: J. Masci et al., "Stacked convolutional auto-encoders for hierarchical feature extraction", ICANN 2011;
     W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
@@ -52,8 +55,8 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
 
     Settings = ConvAutoencoderSettings
     has_body = True
-    residual: Residual
     network: keras.Model
+    index: CombinedIndex
 
     @classmethod
     def check(cls, settings: ConvAutoencoderSettings, rows: int) -> None:
@@ -84,18 +87,24 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
         """Train to rebuild normal windows, and the normal ones behind faulty ones."""
         z = self.front.normalise(data.windows)
-        self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
+        residual = Residual.fit(self.front, z)
         self.network = self.build()
-        scaled = keras.Sequential([self.network, self.residual.reach.scaling()])
-        return train_network(scaled, z, self.residual.examples, self.training, guard=self.rows - 1, progress=progress)
+        scaled = keras.Sequential([self.network, residual.reach.scaling()])
+        curves = train_network(scaled, z, residual.examples, self.training, guard=self.rows - 1, progress=progress)
+
+        def rebuild(windows: Floats) -> Floats:
+            return np.asarray(self.network.predict(residual.seen(windows), verbose=0))
+
+        self.index = CombinedIndex.fit(residual, z, rebuild, self.settings.mean_rows)
+        return curves
 
     def score_graph(self) -> ScoreGraph:
-        """Reconstruction error of the window."""
+        """Combined index of the window."""
         body = FrozenNetwork(self.network)
 
         def function(window: tf.Tensor) -> Outputs:
             z = self.front.graph(window)
-            rebuilt = body.graph(self.residual.body_input(z))
-            return self.residual.graph(z, rebuilt)
+            rebuilt = body.graph(self.index.residual.body_input(z))
+            return self.index.graph(z, rebuilt)
 
         return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Floats
 from training.detectors.base import Curves, Detector, NormalData
+from training.detectors.combined_index import CombinedIndex, check_mean_rows
 from training.detectors.network import Examples, train_network
-from training.detectors.residual import Residual, check_mean_rows
+from training.detectors.residual import Residual
 from training.graph import HEAD, FrozenNetwork, Outputs, ScoreGraph, unit
 
 MOST_ROWS = 32
@@ -25,7 +26,7 @@ class LstmAutoencoderSettings:
     units: int = 16
     """Width of both LSTMs; the last state of the first is the code of the window."""
     mean_rows: int = 10
-    """Rows whose mean residual counts too: more see smaller lasting shifts; 0 leaves it out."""
+    """Rows of the means that T-squared watches, beside the means of the whole window."""
 
     def __post_init__(self) -> None:
         """Refuse what builds no network."""
@@ -36,7 +37,7 @@ class LstmAutoencoderSettings:
 class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
     """Encoder and decoder LSTM; the decoder rebuilds the window newest row first, as in the source.
 
-        code = LSTM(z limited and companded),   r = dense(LSTM(code, T times)),   score: see `Residual`
+        code = LSTM(z limited and companded),   r = dense(LSTM(code, T times)),   score: see `CombinedIndex`
 
     Trained with the looped layers; the graph is built with the same weights unrolled over the T steps (built-in
     operators only, no state between calls).
@@ -46,8 +47,8 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
 
     Settings = LstmAutoencoderSettings
     has_body = True
-    residual: Residual
     weights: list[Floats]
+    index: CombinedIndex
 
     @classmethod
     def check(cls, settings: LstmAutoencoderSettings, rows: int) -> None:
@@ -75,29 +76,34 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
         """Train to rebuild normal windows, and the normal ones behind faulty ones, newest row first."""
         z = self.front.normalise(data.windows)
-        self.residual = Residual.fit(self.front, z, self.settings.mean_rows)
+        residual = Residual.fit(self.front, z)
         looped = self.build(unroll=False)
-        scaled = keras.Sequential([looped, self.residual.reach.scaling()])
+        scaled = keras.Sequential([looped, residual.reach.scaling()])
 
         def newest_first(windows: Floats, rng: np.random.Generator | None) -> Examples:
-            given, wanted = self.residual.examples(windows, rng)
+            given, wanted = residual.examples(windows, rng)
             return given, wanted[:, ::-1]
 
         curves = train_network(scaled, z, newest_first, self.training, guard=self.rows - 1, progress=progress)
         self.weights = looped.get_weights()
+
+        def rebuild(windows: Floats) -> Floats:
+            return np.asarray(looped.predict(residual.seen(windows), verbose=0))[:, ::-1]
+
+        self.index = CombinedIndex.fit(residual, z, rebuild, self.settings.mean_rows)
         return curves
 
     def score_graph(self) -> ScoreGraph:
-        """Reconstruction error of the window."""
+        """Combined index of the window."""
         network = self.build(unroll=True)
         network.set_weights(self.weights)
         body = FrozenNetwork(network)
 
         def function(window: tf.Tensor) -> Outputs:
             z = self.front.graph(window)
-            rebuilt = body.graph(self.residual.body_input(z))
+            rebuilt = body.graph(self.index.residual.body_input(z))
             with tf.name_scope(HEAD):
                 oldest_first = tf.reverse(rebuilt, axis=[1])
-            return self.residual.graph(z, oldest_first)
+            return self.index.graph(z, oldest_first)
 
         return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Doubles, Floats
-from training.covariance import shrunk_covariance
 from training.data import DataError
 from training.detectors.base import Curves, Detector, NormalData
+from training.detectors.combined_index import t_squared
 from training.detectors.denoising import noisy
 from training.detectors.network import Examples, train_network
+from training.detectors.on_features import Quadratic
 from training.graph import BODY, FRONT, HEAD, Outputs, Reach, ScoreGraph, score_and_contributions, unit
 
 INT8_STEPS = 127
@@ -77,21 +78,23 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
 
         e_t = z_t - prediction_(t-1)                                 the forecast error, against the unsaturated reading
         s_t = (1 - a) s_(t-1) + a e_t                                its exponential mean, a = 2 / (smoothing_rows + 1)
-        score_t = (s_t - m)' S^-1 (s_t - m) + sum r_t                T-squared of s_t, and the range term
+        l_t = (1 - a) l_(t-1) + a z_t                                the exponential mean of the reading itself
+        score_t = T2(s_t) / its limit + T2(l_t) / its limit + sum r_t         T2(x) = (x - m)' S^-1 (x - m)
         h_t, c_t = cell(z_t limited and companded, h_(t-1), c_(t-1)),   prediction_t = dense(h_t) limited
 
         r_t = (1 - a) r_(t-1) + a steepness range term(z_t)          its exponential mean
 
-    States: `h`, `c`, `prediction`, `error` (s_t) and `range` (r_t). All start at 0 after a gap; the first
-    `windows.warm_up` rows do not count.
+    States: `h`, `c`, `prediction`, `error` (s_t), `level` (l_t) and `range` (r_t). All start at 0 after a gap; the
+    first `windows.warm_up` rows do not count. A forecast follows a level that stays; T-squared of the level does not.
+    As in `CombinedIndex` each is measured in its limit in training.
 
     Why a fault that grows beyond the reach of the training readings (`Reach`) never lowers the score: the cell sees and
     forecasts within it alone, so there the forecasts stand still, s_t is linear in the readings and T-squared convex;
     and r_t, weighted by the largest growth of T-squared with a squared error, outgrows what is left of their influence.
     The price is a long memory of absurd readings, some 6 smoothing lengths after 1e6 spreads.
 
-    S is that of the smoothed errors in training and of the rounding of an int8 forecast, one step of it: T-squared must
-    not look finer than the graph computes.
+    S of the errors is that of training and of the rounding of an int8 forecast, one step of it: T-squared must not look
+    finer than the graph computes.
 
     Trained on overlapping pieces of the training readings, each from the zero state (truncated back-propagation in
     time). Unlike an autoencoder it is not taught to leave faults out: it would not follow slow drift either, which cost
@@ -106,12 +109,12 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
     streaming = True
     has_body = True
     weights: Weights
-    mean: Doubles
-    """float64 [C] of the smoothed errors in training."""
     reach: Reach
     """What the cell sees, and what it may forecast."""
-    whiten: Doubles
-    """float64 [C, C], the Cholesky factor of the precision of the smoothed errors."""
+    error: Quadratic
+    """T-squared of the smoothed errors over its limit."""
+    level: Quadratic
+    """T-squared of the smoothed readings over its limit."""
 
     @property
     def decay(self) -> float:
@@ -121,7 +124,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
     @property
     def steepness(self) -> float:
         """Largest growth of T-squared with a squared error: the weight of the range term."""
-        return float(np.linalg.norm(self.whiten, 2) ** 2)
+        return float(np.linalg.norm(self.error.root, 2) ** 2)
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
         """Train to forecast the next row, then learn what smoothed errors are usual."""
@@ -147,10 +150,10 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
         self.weights = Weights(
             **dict(zip(("kernel", "recurrent", "bias", "out", "out_bias"), network.get_weights(), strict=True))
         )
-        smoothed = np.concatenate([self._smoothed_errors(network, z) for z in sequences])
-        self.mean = smoothed.mean(axis=0)
+        errors = np.concatenate([self._smoothed(self._errors(network, z)) for z in sequences])
         rounding = np.diag((self.reach.half.astype(np.float64) / INT8_STEPS) ** 2)
-        self.whiten = np.linalg.cholesky(np.linalg.inv(shrunk_covariance(smoothed) + rounding))
+        self.error = t_squared(errors, rounding)
+        self.level = t_squared(np.concatenate([self._smoothed(z) for z in sequences]))
         return curves
 
     @property
@@ -174,14 +177,17 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
         given = self._seen(pieces[:, :-1])
         return (given if rng is None else noisy(given, rng)), pieces[:, 1:]
 
-    def _smoothed_errors(self, network: keras.Model, z: Floats) -> Doubles:
-        """s_t over one run [L, C], without its start: what the graph computes, for the whole run at once."""
+    def _errors(self, network: keras.Model, z: Floats) -> Floats:
+        """e_t over one run [L, C], without its first row."""
         forecast = network.predict(self._seen(z)[np.newaxis], verbose=0)[0]
-        errors = (z[1:] - forecast[:-1]).astype(np.float64)
-        smoothed, state = np.empty_like(errors), np.zeros(self.channels)
-        for row, error in enumerate(errors):
-            state = smoothed[row] = (1 - self.decay) * state + self.decay * error
-        return np.asarray(smoothed[min(self.settings.smoothing_rows, len(smoothed) // 2) :])
+        return np.asarray(z[1:] - forecast[:-1])
+
+    def _smoothed(self, values: Floats) -> Doubles:
+        """Exponential means over one run [L, C], without its start: what the graph computes, for the run at once."""
+        smoothed, state = np.empty(values.shape), np.zeros(self.channels)
+        for row, value in enumerate(values.astype(np.float64)):
+            state = smoothed[row] = (1 - self.decay) * state + self.decay * value
+        return smoothed[min(self.settings.smoothing_rows, len(smoothed) // 2) :]
 
     def score_graph(self) -> ScoreGraph:
         """One step: score of the reading, and the states for the next."""
@@ -193,6 +199,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
             state_c: tf.Tensor,
             state_prediction: tf.Tensor,
             state_error: tf.Tensor,
+            state_level: tf.Tensor,
             state_range: tf.Tensor,
         ) -> Outputs:
             z = self.front.graph(window)
@@ -201,18 +208,18 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
                 seen = self.front.body_input(self.reach.graph(z))
             hidden, cell, forecast = self.weights.graph(seen, state_h, state_c)
             with tf.name_scope(HEAD):
-                smoothed = (1 - self.decay) * state_error + self.decay * (z - state_prediction)
-                offset = smoothed - tf.constant(self.mean, tf.float32)
-                white = tf.matmul(offset, tf.constant(self.whiten, tf.float32))
-                pull = offset * tf.matmul(white, tf.constant(self.whiten.T, tf.float32))
+                error = (1 - self.decay) * state_error + self.decay * (z - state_prediction)
+                level = (1 - self.decay) * state_level + self.decay * z
                 beyond = (1 - self.decay) * state_range + self.decay * self.front.range_term(z) * self.steepness
                 outputs = score_and_contributions(
-                    tf.concat([white * white, beyond], axis=1), tf.maximum(pull, 0.0) + beyond
+                    tf.concat([self.error.parts(error), self.level.parts(level), beyond], axis=1),
+                    tf.maximum(self.error.pull(error), 0.0) + tf.maximum(self.level.pull(level), 0.0) + beyond,
                 )
                 return outputs | {
                     "state_h": hidden,
                     "state_c": cell,
-                    "state_error": smoothed,
+                    "state_error": error,
+                    "state_level": level,
                     "state_range": beyond,
                     "state_prediction": self.reach.answer(forecast),
                 }
@@ -225,6 +232,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
                 "state_c": (1, units),
                 "state_prediction": (1, channels),
                 "state_error": (1, channels),
+                "state_level": (1, channels),
                 "state_range": (1, channels),
             },
         )

@@ -10,33 +10,28 @@ import tensorflow as tf
 from edge_agent.contract.records import Floats
 from training.detectors.denoising import noisy, with_faults
 from training.detectors.network import Examples
-from training.graph import FRONT, HEAD, Front, Outputs, Reach, score_and_contributions
+from training.graph import FRONT, Front, Reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Residual:
-    """Two ways to be strange, in one sum over the channels.
+    """What a network cannot rebuild of a window: noise, wrong patterns, broken relations between channels.
 
-        e = z - r,   score = mean over rows of e^2 + n (mean over the last n rows of e)^2 + range term
+        e = z - r,   mean over rows of e^2 + range term, for each channel
 
-    The first term sees noise and wrong patterns; the second, which noise of the residual enters with the same weight,
-    sees small lasting shifts.
-
-    Why a fault that grows beyond the reach of the training readings never lowers the score: the network sees z limited
-    to that reach and answers within it (-1..1, scaled), so there r stands still while z, unlimited, moves away from it.
+    Why a fault that grows beyond the reach of the training readings never lowers it: the network sees z limited to that
+    reach and answers within it (-1..1, scaled), so there r stands still while z, unlimited, moves away from it.
     Within the reach it is taught to leave faults out (see `denoising`), which is learned, not proved: where a channel
-    rests at two levels, the way from one to the other ends in what is normal again.
+    rests at two levels, the way from one to the other ends in what is normal again. See `CombinedIndex`.
     """
 
     front: Front
     reach: Reach
-    mean_rows: int
-    """n, 0 to T."""
 
     @classmethod
-    def fit(cls, front: Front, z: Floats, mean_rows: int) -> Residual:
+    def fit(cls, front: Front, z: Floats) -> Residual:
         """Learn the reach of normalised training windows [n, T, C]."""
-        return cls(front=front, reach=Reach.fit(z, front.body_range), mean_rows=mean_rows)
+        return cls(front=front, reach=Reach.fit(z, front.body_range))
 
     def seen(self, z: Floats) -> Floats:
         """What the network sees of z [..., C], in numpy."""
@@ -54,23 +49,7 @@ class Residual:
         with tf.name_scope(FRONT):
             return self.front.body_input(self.reach.graph(z))
 
-    def graph(self, z: tf.Tensor, rebuilt: tf.Tensor) -> Outputs:
-        """Score of z [1, T, C] and the network's answer [1, T, C], -1..1, in scope `head`."""
-        with tf.name_scope(HEAD):
-            error = z - self.reach.answer(rebuilt)
-            parts = tf.reduce_mean(error * error + self.front.range_term(z), axis=1)
-            if self.mean_rows:
-                shift = tf.reduce_mean(error[:, z.shape[1] - self.mean_rows :], axis=1)
-                parts += self.mean_rows * shift * shift
-            parts /= z.shape[2]
-            return score_and_contributions(parts, parts)
-
-
-def check_mean_rows(mean_rows: int, rows: int) -> None:
-    """Refuse a mean that no window of `rows` rows has.
-
-    Raises:
-        ValueError: with what was expected and what came.
-    """
-    if not 0 <= mean_rows <= rows:
-        raise ValueError(f"mean_rows must be 0 to {rows}, the rows of a window, got {mean_rows}")
+    def parts(self, z: tf.Tensor, rebuilt: tf.Tensor) -> tf.Tensor:
+        """Squared residual [b, C] of z [b, T, C] and the network's answer [b, T, C], -1..1, in the graph."""
+        error = z - self.reach.answer(rebuilt)
+        return tf.reduce_mean(error * error + self.front.range_term(z), axis=1)
