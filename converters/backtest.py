@@ -1,7 +1,12 @@
 """A bundle over recorded readings, through the device's own pipeline: what would have been alarmed, and when.
 
-Counted as `evaluate` counts: any alarmed row of a labelled fault finds it, at the time of that row; an event is a false
-alarm when it touches no fault (nor the window and the N-of-M delay after one, in which windows still hold faulty rows).
+Counted is what the device shows, so a row is in alarm while an event is open: from N of M scores above the threshold,
+or a `gross` window, until a window and the hold-off were quiet. A fault is found when a row of it is in alarm, at the
+time of the first; an event is a false alarm when it touches no fault (nor the window and the N-of-M delay after one, in
+which windows still hold faulty rows).
+
+`training evaluate` counts otherwise: there a row is alarmed where N of M scores of the float graph are above the
+threshold, without prefilter, hold-off and allowance after a fault. Both tell false alarms by the day of normal time.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ class Backtest:
 
     hours: float
     """Reading time, gaps excluded."""
+    normal_hours: float
+    """Of these, up to a row that is not labelled faulty."""
     windows: int
     scored: int
     """Windows that the network was run on."""
@@ -41,20 +48,18 @@ class Backtest:
     faults: int = 0
     """Labelled faults: runs of labelled rows."""
     detected: int = 0
-    """Faults with an alarmed row."""
+    """Faults with a row in alarm."""
     median_delay_s: float | None = None
-    """From the first row of a detected fault to its first alarmed row."""
-    f1: float | None = None
-    """Point-wise over decided windows, each against its last row's label; None without labels."""
-    far: float | None = None
-    """Share of normal windows in alarm."""
-    mar: float | None = None
-    """Share of faulty windows not in alarm."""
+    """From the first row of a detected fault to its first row in alarm."""
+    normal_in_alarm: float | None = None
+    """Share of the decided windows with a normal last row that are in alarm; None where there are none."""
+    faulty_silent: float | None = None
+    """Share of the decided windows with a faulty last row that are not; None where there are none."""
 
     @property
     def false_alarms_per_day(self) -> float:
-        """False alarms per day of reading time."""
-        return self.false_alarms * HOURS_PER_DAY / self.hours if self.hours else 0.0
+        """False alarms per day of normal reading time."""
+        return self.false_alarms * HOURS_PER_DAY / self.normal_hours if self.normal_hours else 0.0
 
     def figures(self) -> dict[str, float | int | None]:
         """As the manifest keeps them: six decimals."""
@@ -78,17 +83,20 @@ def backtest(
         labels: bool [n] faulty rows; None: all normal.
     """
     pipeline, spec = _pipeline(bundle, graph_format), bundle.manifest.input
+    labelled = np.zeros(len(t_ns), bool) if labels is None else labels
     decided = list(_decisions(pipeline, values, t_ns))
     alarmed = np.array([row for row, decision in decided if decision.anomaly], np.int64)
-    faults = _faults(labels) if labels is not None else []
+    faults = _faults(labelled)
     slack = spec.window + bundle.manifest.decision.rule.m * spec.stride
     events = _events(decided)
     false = sum(not any(start < stop + slack and end >= begin for begin, stop in faults) for start, end in events)
     firsts = [_first(alarmed, begin, stop) for begin, stop in faults]
     delays = [t_ns[row] - t_ns[begin] for row, (begin, _) in zip(firsts, faults, strict=True) if row is not None]
     steps = np.diff(t_ns)
+    seen = (steps > 0) & (steps <= spec.max_gap_s * NS)
     return Backtest(
-        hours=float(steps[(steps > 0) & (steps <= spec.max_gap_s * NS)].sum()) / NS_PER_HOUR,
+        hours=float(steps[seen].sum()) / NS_PER_HOUR,
+        normal_hours=float(steps[seen & ~labelled[1:]].sum()) / NS_PER_HOUR,
         windows=pipeline.counts.windows,
         scored=pipeline.counts.scored,
         unknown=sum(decision.anomaly is None for _, decision in decided),
@@ -97,7 +105,7 @@ def backtest(
         faults=len(faults),
         detected=len(delays),
         median_delay_s=float(np.median(delays)) / NS if delays else None,
-        **_points(decided, labels),
+        **_shares(decided, labelled),
     )
 
 
@@ -142,15 +150,11 @@ def _first(alarmed: NDArray[np.int64], begin: int, stop: int) -> int | None:
     return int(inside[0]) if len(inside) else None
 
 
-def _points(decided: Decided, labels: NDArray[np.bool_] | None) -> dict[str, float]:
-    if labels is None:
-        return {}
+def _shares(decided: Decided, labels: NDArray[np.bool_]) -> dict[str, float | None]:
     known = [(row, decision.anomaly) for row, decision in decided if decision.anomaly is not None]
     faulty = labels[[row for row, _ in known]]
     alarm = np.array([anomaly for _, anomaly in known], bool)
-    hits, misses, false = (alarm & faulty).sum(), (~alarm & faulty).sum(), (alarm & ~faulty).sum()
     return {
-        "f1": float(2 * hits / max(2 * hits + misses + false, 1)),
-        "far": float(false / max((~faulty).sum(), 1)),
-        "mar": float(misses / max(faulty.sum(), 1)),
+        "normal_in_alarm": float(alarm[~faulty].mean()) if not faulty.all() else None,
+        "faulty_silent": float((~alarm[faulty]).mean()) if faulty.any() else None,
     }

@@ -1,11 +1,14 @@
 """From a run folder to a bundle, every step measured: convert, parity, thresholds, gating, golden data, backtest, pack.
 
-1. Convert to each format in a child process; the float model scores the same cases. 2. Each flatbuffer is checked,
-run by the device's scorer on every runtime there is, and compared with the float model.
+0. What no work would change is refused at once: formats that the detector does not have, too little normal data for
+   the asked rate.
+1. Convert to each format in a child process; the float model scores the same cases.
+2. Each flatbuffer is checked, run by the device's scorer on every runtime there is, and compared with the float model.
    One that differs is refused with its figures; the others go on.
 3. The validation readings pass through the device's windower, prefilter and scorers: upper limit, each graph's
-threshold. 4. The prefilter's lower limit is fitted to what the graphs alarm on. 5. The bundle is packed, read back,
-run over validation and labelled readings by the device's pipeline, and packed with
+   threshold.
+4. The prefilter's lower limit is fitted to what the graphs alarm on.
+5. The bundle is packed, read back, run over validation and labelled readings by the device's pipeline, and packed with
    the figures.
 
 Nothing that differs between two runs of this goes into the bundle: times of this machine are shown and forgotten.
@@ -13,7 +16,7 @@ Nothing that differs between two runs of this goes into the bundle: times of thi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,14 +34,17 @@ from converters.refusal import Refused
 from converters.replay import Stretch, faulty_stretches
 from converters.runtimes import find_tflite_python, scorer
 from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.calibration import HOURS_PER_DAY, Calibration, Grade
+from edge_agent.contract.calibration import EXTRAPOLATED_EVENTS, Calibration, Grade
 from edge_agent.contract.manifest import Manifest
 from edge_agent.contract.prefilter import Mode, Prefilter
 from edge_agent.contract.records import Floats
+from edge_agent.contract.words import counted, duration
 from training.artifacts import Run
 
 LATER_WINDOWS = 512
 """Windows at the end of the validation data that gating's saving is measured on."""
+
+S_PER_HOUR, S_PER_DAY = 3600.0, 86_400.0
 
 Progress = Callable[[str], None]
 
@@ -69,6 +75,9 @@ class Build:
     cases: Cases
     graphs: dict[str, Graph]
     refused: dict[str, str]
+    """Formats that were tried, and why they are not shipped."""
+    not_made: dict[str, str]
+    """Formats that the detector does not have, and why."""
     tflite_measured: bool
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     gate: gating.Gating | None = None
@@ -85,10 +94,11 @@ def convert_run(run: Run, options: Options, progress: Progress, child: Child | N
     Raises:
         Refused: no format is left, with the reason of each.
     """
+    formats, not_made = _formats(run, options.formats)
     judged, python = cases(run), find_tflite_python(options.tflite_python)
     conversion = convert(
         run.graph,
-        formats=options.formats,
+        formats=formats,
         samples=samples(run),
         cases=judged.inputs,
         streaming=run.input.streaming,
@@ -99,19 +109,44 @@ def convert_run(run: Run, options: Options, progress: Progress, child: Child | N
     judge = Judge(
         run=run, cases=judged, conversion=conversion, reference=conversion.reference_scores(), tflite_python=python
     )
-    made = Build(run=run, cases=judged, graphs={}, refused={}, tflite_measured=python is not None)
-    for graph_format in options.formats:
-        progress(f"comparing {graph_format} with the float model on {len(judged.inputs)} cases")
-        try:
-            made.graphs[graph_format] = judge.first_sound(graph_format)
-        except Refused as error:
-            made.refused[graph_format] = str(error)
-            progress(f"{graph_format}: refused, {error}")
+    made = Build(run=run, cases=judged, graphs={}, refused={}, not_made=not_made, tflite_measured=python is not None)
+    for graph_format in formats:
+        _judge(graph_format, judge, made, progress)
     if not made.graphs:
         raise Refused(
             "no format can be shipped:\n" + "\n".join(f"  {name}: {why}" for name, why in made.refused.items())
         )
     return made
+
+
+def _judge(graph_format: str, judge: Judge, made: Build, progress: Progress) -> None:
+    """Keep the format's graph, or why there is none; of one that was not even converted that was told already."""
+    converted = judge.converted(graph_format)
+    if converted:
+        progress(f"comparing {graph_format} with the float model on {len(judge.cases.inputs)} cases")
+    try:
+        made.graphs[graph_format] = judge.first_sound(graph_format)
+    except Refused as error:
+        made.refused[graph_format] = str(error)
+        if converted:
+            progress(f"{graph_format}: refused, {error}")
+
+
+def _formats(run: Run, wanted: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The formats that the detector can have, and why not the others.
+
+    Raises:
+        Refused: it has none of them.
+    """
+    if run.info.has_body:
+        return tuple(wanted), {}
+    why = f"{run.info.detector} has no network, so there is nothing to store in fewer bits"
+    made = tuple(graph_format for graph_format in wanted if graph_format == "float32")
+    if not made:
+        raise Refused(f"{why}: it ships as float32, ask for that with --formats float32, or leave --formats out")
+    return made, {
+        graph_format: f"{why}; float32 is all it needs" for graph_format in wanted if graph_format not in made
+    }
 
 
 def build(run: Run, options: Options, progress: Progress, child: Child | None = None) -> Build:
@@ -120,10 +155,12 @@ def build(run: Run, options: Options, progress: Progress, child: Child | None = 
     Raises:
         Refused: no format is left, the data give no threshold, or it is provisional and that was not asked for.
     """
-    made = convert_run(run, options, progress, child)
     asked = options.alarms_per_day or run.info.decision.alarms_per_day
-    progress("setting thresholds on validation data")
     normal = thresholds.normal_windows(run, run.prefilter)
+    if not options.provisional:
+        _refuse_too_short(run, normal, asked)
+    made = convert_run(run, options, progress, child)
+    progress("setting thresholds on validation data")
     prefilter = run.prefilter.with_limits(0.0, thresholds.upper_limit(run, run.prefilter, normal, asked))
     for graph_format, graph in made.graphs.items():
         scores = thresholds.normal_scores(normal, scorer(graph.model, graph.face))
@@ -131,7 +168,8 @@ def build(run: Run, options: Options, progress: Progress, child: Child | None = 
             run, normal, scores, upper=prefilter.upper, alarms_per_day=asked
         )
     if not options.provisional:
-        _refuse_provisional(made)
+        for calibration in made.calibrations.values():
+            _refuse_provisional(calibration)
     progress("fitting the prefilter's lower limit to what the graphs alarm on")
     made.gate = _gating(made, prefilter, normal.stretches, options.mode or run.info.prefilter_mode)
     assembly = Assembly(
@@ -163,15 +201,26 @@ def backtests(bundle: Bundle, run: Run) -> dict[str, dict[str, Backtest]]:
     return results
 
 
-def _refuse_provisional(made: Build) -> None:
-    for calibration in made.calibrations.values():
-        if calibration.grade is Grade.PROVISIONAL:
-            raise Refused(
-                f"{calibration.normal_days * HOURS_PER_DAY:.2f} hours of normal validation data do not support "
-                f"{calibration.alarms_per_day:g} false alarms a day: the threshold would be provisional. Record "
-                f"{calibration.hours_needed:.1f} more hours of normal validation data, ask for more false alarms with "
-                "--alarms-per-day, or pack it all the same with --provisional"
-            )
+def _refuse_too_short(run: Run, normal: thresholds.Normal, asked: float) -> None:
+    """Refuse where no scores whatever would support the asked rate; those of the prefilter tell the time alone."""
+    calibration = thresholds.calibrate_graph(run, normal, normal.d2, upper=np.inf, alarms_per_day=asked)
+    more_s = S_PER_DAY * (EXTRAPOLATED_EVENTS / asked - calibration.normal_days)
+    if more_s > 0:
+        raise _provisional(calibration, f"at least {duration(more_s)}")
+
+
+def _refuse_provisional(calibration: Calibration) -> None:
+    if calibration.grade is Grade.PROVISIONAL:
+        raise _provisional(calibration, f"about {duration(S_PER_HOUR * calibration.hours_needed)}")
+
+
+def _provisional(calibration: Calibration, more: str) -> Refused:
+    return Refused(
+        f"{duration(S_PER_DAY * calibration.normal_days)} of normal validation data do not support "
+        f"{counted(calibration.alarms_per_day, 'false alarm')} a day: the threshold would be provisional. Record "
+        f"{more} more for validation, ask for more false alarms with --alarms-per-day, or pack it all the same with "
+        "--provisional"
+    )
 
 
 def _gating(made: Build, prefilter: Prefilter, held_out: list[Stretch], wanted: Mode) -> gating.Gating:

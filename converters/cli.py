@@ -1,7 +1,7 @@
 """The commands of `python -m converters`.
 
-    build RUN       everything: convert, parity, thresholds, gating, golden data, backtest, pack
-    convert RUN     convert and compare only: which formats hold, and why not
+    build RUN             everything: convert, parity, thresholds, gating, golden data, backtest, pack
+    convert RUN           convert and compare only: which formats hold, and why not
     backtest BUNDLE RUN   a packed bundle over a run's validation and labelled data
 
 Exit codes: 0 done; 2 wrong arguments; 3 refused, the reasons are on standard error.
@@ -29,6 +29,30 @@ EXIT_REFUSED = 3
 """A graph, threshold or bundle was refused, or an input cannot be used."""
 
 
+BUILD_HELP = """\
+Make the bundle of a run: convert its graph to each format, compare each with the float model, set thresholds on the
+validation data, fit the prefilter, and run the device's own pipeline over the labelled data.
+
+  python -m converters build runs/pump                     refuses a threshold that the data do not support
+  python -m converters build runs/pump --provisional       takes it all the same, named so wherever it is shown
+  python -m converters build runs/pump --formats float32   one format alone
+"""
+
+CONVERT_HELP = """\
+Convert a run's graph and compare it with the float model: which formats hold, and why not the others.
+
+  python -m converters convert runs/pump --formats int8
+"""
+
+BACKTEST_HELP = """\
+Run every graph of a bundle through the device's own pipeline, over a run's validation and labelled data. Counted are
+events as the device opens them, each open until a window and the hold-off were quiet. `python -m training evaluate`
+counts the rows where N of M scores are above the threshold instead, so its figures differ.
+
+  python -m converters backtest pump.bundle runs/pump
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     options = _parser().parse_args(arguments)
@@ -42,11 +66,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m converters", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m converters", description=__doc__, formatter_class=plain)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _build_options(
+        commands.add_parser(
+            "build", help="make a bundle from a run folder", description=BUILD_HELP, formatter_class=plain
+        )
     )
-    commands = parser.add_subparsers(required=True)
-    making = commands.add_parser("build", help="make a bundle from a run folder")
+    converting = commands.add_parser(
+        "convert",
+        help="convert a run's graph and compare it with the float model",
+        description=CONVERT_HELP,
+        formatter_class=plain,
+    )
+    _run_options(converting)
+    converting.set_defaults(command=_convert)
+    testing = commands.add_parser(
+        "backtest",
+        help="run a bundle over a run's validation and labelled data",
+        description=BACKTEST_HELP,
+        formatter_class=plain,
+    )
+    testing.add_argument("bundle", type=Path, help="bundle file, from `build`")
+    testing.add_argument("run", type=Path, help="run folder")
+    testing.set_defaults(command=_backtest)
+    return parser
+
+
+def _build_options(making: argparse.ArgumentParser) -> None:
     _run_options(making)
     making.add_argument("--out", type=Path, help="the file to write (default: NAME-VERSION.bundle in the run folder)")
     making.add_argument("--name", help="name of the bundle (default: the run's)")
@@ -61,14 +109,6 @@ def _parser() -> argparse.ArgumentParser:
         "--provisional", action="store_true", help="pack a threshold that the data do not support, named so"
     )
     making.set_defaults(command=_build)
-    converting = commands.add_parser("convert", help="convert a run's graph and compare it with the float model")
-    _run_options(converting)
-    converting.set_defaults(command=_convert)
-    testing = commands.add_parser("backtest", help="run a bundle over a run's validation and labelled data")
-    testing.add_argument("bundle", type=Path)
-    testing.add_argument("run", type=Path, help="run folder")
-    testing.set_defaults(command=_backtest)
-    return parser
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
@@ -127,4 +167,5 @@ def _convert(options: argparse.Namespace) -> str:
 
 
 def _backtest(options: argparse.Namespace) -> str:
-    return backtest_summary(backtests(Bundle.read(options.bundle), Run.read(options.run)))
+    bundle = Bundle.read(options.bundle)
+    return backtest_summary(backtests(bundle, Run.read(options.run)), bundle.manifest)

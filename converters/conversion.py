@@ -33,6 +33,9 @@ CANDIDATES = {"int8": ("int8", "int8_products")}
 """Ways to make a format, the first that detects what the float model does is shipped. int8: the whole body, or its
 products alone."""
 
+WAYS = {"int8": "int8, the whole body", "int8_products": "int8, the body's matrix products alone"}
+"""What a person is told of the ways that have a name of their own."""
+
 REFERENCE = "reference"
 """The step that scores the float model itself."""
 
@@ -167,7 +170,7 @@ def _work(
     if left:
         step = at or left[0]
         result.refused[step] = _death(child.code, step)
-        progress(f"{step}: refused, {result.refused[step]}; its output is in {out / 'convert.log'}")
+        progress(f"{WAYS.get(step, step)}: refused, {result.refused[step]}; its output is in {out / 'convert.log'}")
         left.remove(step)
         # What killed it (the calibrator, mostly) is the same for every way to make the format.
         left = [other for other in left if not any(step in ways and other in ways for ways in CANDIDATES.values())]
@@ -177,14 +180,14 @@ def _work(
 def _note(reply: dict[str, str], out: Path, result: Conversion, progress: Callable[[str], None]) -> None:
     step = reply["step"]
     if reply["state"] == "started":
-        progress("scoring with the float model" if step == REFERENCE else f"converting to {step}")
+        progress("scoring with the float model" if step == REFERENCE else f"converting to {WAYS.get(step, step)}")
     elif reply["state"] == "refused":
         result.refused[step] = reply["reason"]
-        progress(f"{step}: refused, {reply['reason']}")
+        progress(f"{WAYS.get(step, step)}: refused, {reply['reason']}")
     elif step != REFERENCE:
         result.models[step] = (out / f"model_{step}.tflite").read_bytes()
 
 
 def _death(code: int, step: str) -> str:
     how = f"died with {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    return f"the converter process {how} while making {step}"
+    return f"the converter process {how} while making {WAYS.get(step, step)}"

@@ -75,10 +75,11 @@ class Gating:
         """One line for the table."""
         labelled = "" if self.hidden_labelled is None else f" and {self.hidden_labelled:.1%} of labelled ones"
         verb = "gating has" if self.mode is Mode.GATE else "gating would have"
+        time = f"saved {self.saving:.0%} of the time" if self.saving >= 0 else f"cost {-self.saving:.0%} more time"
         return (
             f"{self.mode}: {self.reason}; {verb} hidden {self.hidden_injected:.1%} of injected alarms{labelled}, "
-            f"skipped {self.skipped:.0%} of later normal windows, saved {self.saving:.0%} of the time "
-            f"({self.network_us:.1f} us network, {self.prefilter_us:.1f} us prefilter)"
+            f"skipped {self.skipped:.0%} of later normal windows, {time} "
+            f"({self.network_us:.1f} µs graph, {self.prefilter_us:.1f} µs prefilter)"
         )
 
 
@@ -128,7 +129,7 @@ def judge(
     elif streaming:
         mode, reason = Mode.WATCH, "a streaming graph must see every row"
     elif network_us < MIN_COST_RATIO * prefilter_us:
-        mode, reason = Mode.WATCH, f"the network costs less than {MIN_COST_RATIO:.0f} prefilters"
+        mode, reason = Mode.WATCH, f"the graph costs less than {MIN_COST_RATIO:.0f} prefilters"
     elif saving <= 0:
         mode, reason = Mode.WATCH, "skipping this little costs more time than it saves"
     return Gating(

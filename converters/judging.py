@@ -47,6 +47,10 @@ class Judge:
     tflite_python: Path | None
     """Interpreter of an environment with tflite-runtime; None: that runtime is not measured."""
 
+    def converted(self, graph_format: str) -> bool:
+        """Whether there is anything to judge: a way to make the format that the converter took."""
+        return any(way in self.conversion.models for way in CANDIDATES.get(graph_format, (graph_format,)))
+
     def first_sound(self, graph_format: str) -> Graph:
         """Return the first way to make the format that holds.
 

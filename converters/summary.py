@@ -8,20 +8,48 @@ from collections.abc import Iterator, Mapping, Sequence
 from converters.backtest import Backtest
 from converters.build import Build
 from converters.judging import Graph
-from converters.parity import MAX_FALL
-from edge_agent.contract.calibration import HOURS_PER_DAY, Calibration, Grade
+from converters.parity import (
+    MAX_AUC_CHANGE,
+    MAX_FALL,
+    MAX_FALL_CHANGE,
+    MAX_RATIO_CHANGE,
+    MIN_RANK_NORMAL,
+    MIN_RANK_POOLED,
+)
+from edge_agent.contract.calibration import Calibration, Grade
+from edge_agent.contract.manifest import Manifest
+from edge_agent.contract.words import duration
+
+S_PER_HOUR, S_PER_DAY = 3600.0, 86_400.0
+
+PARITY_LEGEND = f"""\
+Parity with the float model on held-out normal, faulty and growing cases, for each graph and runtime:
+  int8           operators in int8; the others are float
+  rank           rank correlation of the scores: at least {MIN_RANK_POOLED}
+  normal         the same of the normal cases alone: at least {MIN_RANK_NORMAL}
+  AUC-PR         of faulty against normal cases; its change is at most {MAX_AUC_CHANGE}
+  ratio          (median fault - median normal) / MAD of normal; its change is at most {MAX_RATIO_CHANGE:.0%}
+  fall           share of its score that a growing fault may lose beyond the range of the network's input: none
+  inside, float  the same within that range, and in the float model: at most {MAX_FALL_CHANGE:.0%} more
+  golden         tolerance of the golden scores that the device checks before it uses the graph"""
+
+BACKTEST_LEGEND = """\
+Counted is what the device would show: an event, once open, stays open until a window and {hold_off} were quiet; gross
+windows, beyond the prefilter's upper limit, open one at once. `python -m training evaluate` counts instead the rows
+where {n} of {m} scores are above the threshold, hence other figures for the same model. False alarms are told by the
+day of normal time. `unknown` counts stretches without a score, such as the first window."""
 
 
 def summary(made: Build) -> str:
     """All tables of a build."""
     return "\n".join(
-        [*_parity(made), *_thresholds(made), *_gating(made), *_backtests(made), *_refused(made), *_bundle(made)]
+        [*_parity(made), *_thresholds(made), *_gating(made), *_backtests(made), *_left_out(made), *_bundle(made)]
     )
 
 
 def parity_summary(made: Build) -> str:
     """The tables of conversion and parity alone."""
-    return "\n".join([*_parity(made), *_refused(made)])
+    return "\n".join([*_parity(made), *_left_out(made)])
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -42,9 +70,9 @@ def _parity(made: Build) -> Iterator[str]:
         "bytes",
         "operators",
         "int8",
-        "us here",
+        "µs here",
         "rank",
-        "rank normal",
+        "normal",
         "AUC-PR",
         "change",
         "ratio",
@@ -55,10 +83,7 @@ def _parity(made: Build) -> Iterator[str]:
         "golden",
     )
     rows = [head, *(row for graph_format, graph in made.graphs.items() for row in _parity_rows(graph_format, graph))]
-    yield (
-        "Parity with the float model (limits: rank .99, rank normal .95, AUC-PR .01, ratio 10 %, fall 0; "
-        "inside the body's range: the float model's and 5 %)"
-    )
+    yield PARITY_LEGEND
     yield from table(rows)
     yield from _falls(made)
     if not made.tflite_measured:
@@ -103,7 +128,7 @@ def _parity_rows(graph_format: str, graph: Graph) -> Iterator[tuple[str, ...]]:
 def _thresholds(made: Build) -> Iterator[str]:
     yield ""
     yield "Thresholds, from the device's scorer over validation data"
-    rows = [("graph", "grade", "threshold", "median", "asked a day", "hours seen", "hours more")]
+    rows = [("graph", "grade", "threshold", "median", "asked a day", "normal data", "more needed")]
     rows += [
         (
             graph_format,
@@ -111,8 +136,8 @@ def _thresholds(made: Build) -> Iterator[str]:
             f"{c.threshold:.4g}",
             f"{c.median:.4g}",
             f"{c.alarms_per_day:g}",
-            f"{c.normal_days * HOURS_PER_DAY:.2f}",
-            f"{c.hours_needed:.1f}",
+            duration(S_PER_DAY * c.normal_days),
+            duration(S_PER_HOUR * c.hours_needed),
         )
         for graph_format, c in made.calibrations.items()
     ]
@@ -124,7 +149,7 @@ def _thresholds(made: Build) -> Iterator[str]:
 def _provisional(calibration: Calibration) -> str:
     return (
         f"PROVISIONAL: median + {calibration.k:g} x (0.99 quantile - median). No false-alarm rate stands behind it; "
-        f"{calibration.hours_needed:.1f} more hours of normal validation data would do better."
+        f"{duration(S_PER_HOUR * calibration.hours_needed)} more of normal validation data would do better."
     )
 
 
@@ -134,60 +159,64 @@ def _gating(made: Build) -> Iterator[str]:
         yield f"Prefilter: {made.gate.summary()}"
 
 
-def backtest_summary(backtests: Mapping[str, Mapping[str, Backtest]]) -> str:
-    """The table of backtests by format and data."""
+def backtest_summary(backtests: Mapping[str, Mapping[str, Backtest]], manifest: Manifest) -> str:
+    """The table of backtests by format and data, and what it counts."""
+    rule = manifest.decision.rule
     rows: list[tuple[str, ...]] = [
         (
             "graph",
             "data",
-            "hours",
+            "time",
             "windows",
             "scored",
             "unknown",
             "events",
-            "false/day",
+            "false a day",
             "faults found",
-            "delay s",
-            "F1",
-            "FAR",
-            "MAR",
+            "median delay",
+            "normal in alarm",
+            "faulty silent",
         )
     ]
     rows += [
         _backtest_row(graph, data, result) for graph, by_data in backtests.items() for data, result in by_data.items()
     ]
-    return "\n".join(table(rows))
+    return "\n".join([*table(rows), BACKTEST_LEGEND.format(hold_off=duration(rule.hold_off_s), n=rule.n, m=rule.m)])
 
 
 def _backtests(made: Build) -> Iterator[str]:
-    if made.backtests:
+    if made.manifest is not None:
         yield ""
         yield "Backtest through the device's pipeline (validation also set the threshold, so it flatters)"
-        yield backtest_summary(made.backtests)
+        yield backtest_summary(made.backtests, made.manifest)
 
 
 def _backtest_row(graph: str, data: str, result: Backtest) -> tuple[str, ...]:
-    points = ("-" if value is None else f"{value:.3f}" for value in (result.f1, result.far, result.mar))
-    delay = "-" if result.median_delay_s is None else f"{result.median_delay_s:.1f}"
+    shares = (
+        "-" if value is None else f"{100 * value:.3g} %" for value in (result.normal_in_alarm, result.faulty_silent)
+    )
+    delay = "-" if result.median_delay_s is None else duration(result.median_delay_s)
     return (
         graph,
         data,
-        f"{result.hours:.2f}",
+        duration(S_PER_HOUR * result.hours),
         str(result.windows),
         str(result.scored),
         str(result.unknown),
         str(result.events),
         f"{result.false_alarms_per_day:.2f}",
-        f"{result.detected}/{result.faults}",
+        f"{result.detected} of {result.faults}",
         delay,
-        *points,
+        *shares,
     )
 
 
-def _refused(made: Build) -> Iterator[str]:
-    for graph_format, reason in made.refused.items():
-        yield ""
-        yield f"{graph_format} refused: {reason}"
+def _left_out(made: Build) -> Iterator[str]:
+    """Formats that are not in the bundle, and why."""
+    for outcome, formats in (("refused", made.refused), ("not made", made.not_made)):
+        for graph_format, reason in formats.items():
+            yield ""
+            yield f"{graph_format} {outcome}: {reason}"
 
 
 def _bundle(made: Build) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from converters.build import Build, Options, build
 from converters.conversion import Child, Conversion, convert
 from converters.refusal import Refused
 from converters.runtimes import DEFAULT_TFLITE_PYTHON
+from converters.summary import summary
 from edge_agent.contract.arrays import write_npz
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.calibration import Grade
@@ -183,8 +185,38 @@ def test_a_provisional_threshold_is_refused_unless_asked_for(
     windowed: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("converters.build.convert", lambda *_, **__: _converted(windowed))
-    assert cli.main(["build", str(windowed.run.path), "--formats", "float32"]) == cli.EXIT_REFUSED
-    assert "more hours of normal validation data" in capsys.readouterr().err
+    often = ["--formats", "float32", "--alarms-per-day", "100"]  # long enough for a tail, had it as many peaks
+    assert cli.main(["build", str(windowed.run.path), *often]) == cli.EXIT_REFUSED
+    assert "do not support 100 false alarms a day" in capsys.readouterr().err
+
+
+def test_too_little_normal_data_are_refused_before_anything_is_converted(
+    windowed: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("converters.build.convert", lambda *_, **__: pytest.fail("it was converted"))
+    assert cli.main(["build", str(windowed.run.path)]) == cli.EXIT_REFUSED
+    said = capsys.readouterr().err
+    assert "do not support 1 false alarm a day" in said
+    assert "Record at least 2 h 16 min more" in said
+    assert "--provisional" in said
+
+
+def test_a_detector_without_a_network_is_made_as_float32_alone_and_the_rest_is_not_called_refused(
+    windowed: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def converted(*_: object, formats: tuple[str, ...], **__: object) -> Conversion:
+        asked.append(formats)
+        return _converted(windowed)
+
+    monkeypatch.setattr("converters.build.convert", converted)
+    run = replace(windowed.run, info=replace(windowed.run.info, has_body=False))
+    made = build(run, Options(provisional=True), lambda _: None)
+    assert (asked, set(made.graphs), made.refused) == ([("float32",)], {"float32"}, {})
+    assert "int8 not made: small has no network" in summary(made)
+    with pytest.raises(Refused, match="it ships as float32"):
+        build(run, Options(formats=("int8",), provisional=True), lambda _: None)
 
 
 def test_a_graph_that_differs_is_refused_with_figures_and_an_alternative(
@@ -222,7 +254,7 @@ def test_a_converter_that_dies_is_a_refusal_and_the_rest_goes_on(graphs: Path, t
             )
 
         found = converted(("int8", "float32"))
-        assert found.refused == {"int8": "the converter process died with SIGSEGV while making int8"}
+        assert found.refused == {"int8": "the converter process died with SIGSEGV while making int8, the whole body"}
         assert set(found.models) == {"float32"}
         process = child._process
         assert converted(("float32",)).models == found.models

@@ -68,13 +68,19 @@ def test_windows_that_still_hold_faulty_rows_are_no_false_alarm(row: int, false:
 
 def test_without_labels_every_event_is_false() -> None:
     found = run([1, 2, 50], None)
-    assert (found.events, found.false_alarms, found.f1) == (2, 2, None)
+    assert (found.events, found.false_alarms, found.faulty_silent) == (2, 2, None)
     assert found.false_alarms_per_day == pytest.approx(2 * 86_400 / 99)
 
 
-def test_points_are_counted_row_by_row() -> None:
+def test_false_alarms_are_told_by_the_day_of_normal_time() -> None:
+    found = run([10, 11], list(range(30, 50)))
+    assert found.hours == pytest.approx(99 / 3600)
+    assert found.false_alarms_per_day == pytest.approx(86_400 / 79)
+
+
+def test_rows_in_alarm_are_shares_of_the_normal_and_of_the_faulty_ones() -> None:
     found = run(list(range(40, 60)), list(range(30, 50)))
-    assert (found.f1, found.far, found.mar) == (0.5, 10 / 80, 0.5)
+    assert (found.normal_in_alarm, found.faulty_silent) == (10 / 80, 0.5)
 
 
 def test_recordings_may_follow_one_another_in_any_order() -> None:

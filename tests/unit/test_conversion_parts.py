@@ -136,6 +136,14 @@ def test_wrong_arguments_are_refused(arguments: list[str], capsys: pytest.Captur
     assert arguments[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["build", "convert", "backtest"])
+def test_the_help_of_each_command_shows_it_at_work(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    _usage, _, told = capsys.readouterr().out.partition("\n\n")
+    assert f"  python -m converters {command} " in told
+
+
 def test_the_converters_import_no_tensorflow() -> None:
     code = "import sys; sys.modules['tensorflow'] = None; import converters.cli, converters.tf_child"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
