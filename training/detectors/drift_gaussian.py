@@ -15,8 +15,7 @@ from training.detectors.on_features import FeatureDetector, Quadratic
 BORROWED_CORRELATIONS = 0.5
 """Share of the drift covariance whose correlations are not its own but those of the training windows: a handful of
 blocks cannot tell how all features drift together, and directions in which they happened not to would be taken for
-fixed. On recordings of a water loop .25 to 1 detected alike, and 0 worse; no correlations instead of borrowed ones
-forgave broken relations as readily as wander."""
+fixed. No correlations instead of borrowed ones would forgive broken relations as readily as wander."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +49,8 @@ class DriftGaussianDetector(FeatureDetector[DriftGaussianSettings]):
     from their Allan covariance (see `drift_per_window`). The score is convex in x, so past normal it rises with a
     growing fault.
 
-    The price is paid by slow faults that go the way the normal state drifts. With thresholds for 1 % false alarms, a
-    fault that grew slowly in one channel was seen at the size at which `gaussian` saw it (a plant of 52 channels: 2.1
-    spreads; a water loop: 5.1 instead of 4.6). Along the direction in which the training part had drifted most it was
-    seen at 1.3 times that size on the water loop (median of 9 stretches, up to 2.4 times), and in the plant not up to
-    40 spreads, instead of 18.
+    The price is paid by slow faults that go the way the normal state drifts: they are seen later or not at all, which
+    `python -m training.experiments.drift` measures on a long normal recording.
 
     Sources: H. Hotelling, "Multivariate quality control", 1947; D. W. Allan, "Statistics of atomic frequency
     standards", Proc. IEEE 54 (1966), for every pair of features instead of one. To widen a covariance by what a walk

@@ -3,8 +3,7 @@
 Several in a row stand side by side: each sees the same rows, and their features are joined.
 
 All of them grow in proportion to a large fault, so that its features leave normal along a straight line and a convex
-score rises with it. Logarithms of deviations and powers were tried: on real recordings they detected no better, and the
-score of a growing fault fell up to eight times as often.
+score rises with it. Logarithms of deviations and powers would bend that line back towards normal.
 """
 
 from __future__ import annotations
