@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+from edge_agent.contract.calibration import Grade
 from edge_agent.contract.words import counted
 from training.artifacts import Run, RunError
-from training.data import DataError
+from training.data import PARQUET_SUFFIXES, TEXT_SUFFIXES, DataError
 from training.recipe import RecipeError, parse_recipe, recipe_text
 
 INTERRUPTED = 130
@@ -97,9 +98,6 @@ for which data.
   python -m training detectors              a line for each
   python -m training detectors pca knn      all about these two
 """
-
-RECORDINGS = {".csv", ".gz", ".parquet", ".pq", ".txt", ".tsv", ".dat"}
-"""Endings of files that are recordings, not recipes."""
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
 
@@ -308,7 +306,7 @@ def _draws_bars(options: argparse.Namespace) -> bool:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    if options.recipe.suffix.lower() in RECORDINGS:
+    if options.recipe.name.lower().endswith((*PARQUET_SUFFIXES, *TEXT_SUFFIXES)):
         raise RecipeError(
             f"{options.recipe} looks like a recording, expected a recipe: `python -m training init {options.recipe}` "
             "makes one from it"
@@ -341,9 +339,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         false_alarm_weight=options.false_alarm_weight, miss_weight=options.miss_weight, max_far_percent=options.max_far
     )
     evaluation = evaluate_run(run, threshold=options.threshold, choice=choice, progress=_draws_bars(options))
+    build = f"`python -m converters build {run.path}`"
+    if options.threshold is None and evaluation.calibration.grade is Grade.PROVISIONAL:
+        build = f"record more normal data, or take the provisional threshold with {build[:-1]} --provisional`"
     print(
         f"{write_report(run, evaluation)}\nwrote {run.path / 'metrics.json'} and {run.path / 'report.html'}\n"
-        f"next: look at the report, then `python -m converters build {run.path}`"
+        f"next: look at the report, then {build}"
     )
 
 

@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edge_agent.contract.records import NS, Channel, Floats, Times
+from edge_agent.contract.words import counted
 from training.recipe import ChannelSettings, DataSettings, TimeUnit
 
 TEXT_SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv")
@@ -139,10 +140,12 @@ def read_recording(
         DataError: a column is missing or not numeric, times do not rise, labels do not fit.
     """
     table = read_table(path, settings.delimiter)
-    remarks = [f"{dropped} lines with too many cells were dropped"] if (dropped := table.attrs.get("dropped")) else []
+    remarks = (
+        [f"dropped {counted(dropped, 'line')} with too many cells"] if (dropped := table.attrs.get("dropped")) else []
+    )
     t_ns, readable = _times(table, settings, rate_hz, path)
     if not readable.all():
-        remarks.append(f"{int((~readable).sum())} rows without a readable time were dropped")
+        remarks.append(f"dropped {counted(int((~readable).sum()), 'row')} without a readable time")
         table, t_ns = table[readable], t_ns[readable]
     _check_rising(t_ns, path, remarks)
     values = np.stack([_numbers(table, channel.column or channel.name, path, remarks) for channel in channels], axis=1)
@@ -226,7 +229,7 @@ def _check_rising(t_ns: Times, path: Path, remarks: list[str]) -> None:
             'or leave time_column = "" to count rows at rate_hz'
         )
     if standing:
-        remarks.append(f"time does not rise in {standing} rows: windows break there")
+        remarks.append(f"time does not rise in {counted(standing, 'row')}: windows break there")
 
 
 def _column(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
@@ -248,7 +251,7 @@ def _numbers(table: pd.DataFrame, name: str, path: Path, remarks: list[str]) -> 
             f"for instance {first!r}"
         )
     if bad.any():
-        remarks.append(f"{int(bad.sum())} cells of {name!r} are not finite numbers: missing values")
+        remarks.append(f"{name!r} has {counted(int(bad.sum()), 'missing value')}: cells that are not finite numbers")
     return np.where(bad, np.float32(np.nan), values)
 
 

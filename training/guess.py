@@ -184,11 +184,15 @@ def _labels_advice(found: Guess, detector: str, out: Path) -> str:
 
 def _summary(found: Guess) -> str:
     """What was found, in a line."""
-    labels = f"{found.label_column} ({counted(found.faulty_rows, 'faulty row')})" if found.label_column else "none"
+    labels = (
+        f"labels in {found.label_column} ({counted(found.faulty_rows, 'faulty row')})"
+        if found.label_column
+        else "no labels"
+    )
     return (
         f"{counted(found.rows, 'reading')} of {counted(len(found.channels), 'channel')} at {found.rate_hz:g} Hz, "
         f"{counted(found.gaps, 'gap')}, {counted(found.bad_cells, 'missing value')}, "
-        f"time {found.time_column or 'not found: rows are counted'}, labels {labels}"
+        f"{f'time in {found.time_column}' if found.time_column else 'no time column: rows are counted'}, {labels}"
         + (f", left out {', '.join(found.left_out)}" if found.left_out else "")
     )
 

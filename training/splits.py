@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_agent.contract.records import NS, Block, Floats, Times, Unknown, WindowBatch
 from edge_agent.contract.windows import Windower, WindowRule
+from edge_agent.contract.words import counted
 from training.data import DataError, Recording
 from training.recipe import Recipe
 
@@ -127,7 +128,7 @@ def _bounds(recording: Recording, recipe: Recipe, *, supervised: bool) -> tuple[
     first = fit - round(settings.validation * fit)
     if first - recipe.guard_rows < recipe.windows.rows or fit - first < recipe.windows.rows:
         raise DataError(
-            f"{recording.name} has {rows} rows, {fit} of them for the fit: "
+            f"{recording.name} has {counted(rows, 'row')}, {fit} of them for the fit: "
             f"{max(first - recipe.guard_rows, 0)} for training, {recipe.guard_rows} of guard and {fit - first} for "
             f"validation are too few for windows of {recipe.windows.rows} rows; record longer, or set shorter "
             "windows.rows or split.guard_s"
@@ -236,4 +237,6 @@ def check_enough(windows: Windows, part: str) -> None:
     """
     if len(windows.values) < FEWEST_WINDOWS:
         reasons = "; ".join(dict.fromkeys(windows.unknown)) or "the part is too short"
-        raise DataError(f"{part} gave {len(windows.values)} windows, at least {FEWEST_WINDOWS} are needed: {reasons}")
+        raise DataError(
+            f"{part} gave {counted(len(windows.values), 'window')}, at least {FEWEST_WINDOWS} are needed: {reasons}"
+        )

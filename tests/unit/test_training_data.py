@@ -64,15 +64,15 @@ def test_a_bad_cell_becomes_a_missing_value_and_is_told(tmp_path: Path) -> None:
     recording = read_recording(path, DataSettings(), (ChannelSettings(name="a"), ChannelSettings(name="b")), 1.0)
     assert np.isnan(recording.values[:, 0]).tolist() == [False, True, True, True, False, False, False]
     assert not np.isnan(recording.values[:, 1]).any()
-    assert recording.remarks == ("3 cells of 'a' are not finite numbers: missing values",)
+    assert recording.remarks == ("'a' has 3 missing values: cells that are not finite numbers",)
 
 
 def test_lines_and_rows_that_cannot_be_used_are_dropped_and_told(tmp_path: Path) -> None:
     path = write(tmp_path / "m.csv", "time,a\n1,1\n2,2\n3,3,3,3\n?,4\n5,5\n")
     recording = read_recording(path, DataSettings(time_column="time"), (ChannelSettings(name="a"),), 1.0)
     assert recording.values[:, 0].tolist() == [1, 2, 5]
-    assert any("1 lines with too many cells" in remark for remark in recording.remarks)
-    assert any("1 rows without a readable time" in remark for remark in recording.remarks)
+    assert any("1 line with too many cells" in remark for remark in recording.remarks)
+    assert any("1 row without a readable time" in remark for remark in recording.remarks)
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ def test_init_fit_and_evaluate_follow_each_other(tmp_path: Path, capsys: pytest.
     assert main(["fit", str(tmp_path / "own.toml"), "--out", str(tmp_path / "run"), "--quiet"]) == 0
     assert main(["evaluate", str(tmp_path / "run"), "--quiet"]) == 0
     said = capsys.readouterr().out
+    assert "--provisional`" in said
     assert "3 channels at 1 Hz" in said
     assert re.search("faults found +1 of 1 ", said)
 

@@ -141,7 +141,7 @@ def test_what_was_found_is_counted_in_singular_and_plural(tmp_path: Path) -> Non
     (tmp_path / "m.csv").write_text("flow,label\n" + "".join(f"{row % 7},{int(row == 3)}\n" for row in range(50)))
     summary = write_recipe(tmp_path / "m.csv", "pca", tmp_path / "o.toml", replace=False).summary
     assert "50 readings of 1 channel at 1 Hz, 0 gaps" in summary
-    assert "label (1 faulty row)" in summary
+    assert "no time column: rows are counted, labels in label (1 faulty row)" in summary
 
 
 def test_an_unknown_detector_is_refused_with_those_there_are(tmp_path: Path) -> None:

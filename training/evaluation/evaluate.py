@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_agent.contract.calibration import Calibration, calibrate
 from edge_agent.contract.records import Floats
+from edge_agent.contract.words import counted
 from training.artifacts import Run
 from training.data import DataError
 from training.evaluation import metrics
@@ -117,7 +118,9 @@ def join_s(run: Run) -> float:
 def _calibrate(run: Run, scored: Scored, threshold: float | None) -> Calibration:
     if len(scored.scores) < FEWEST_WINDOWS:
         reasons = "; ".join(dict.fromkeys(scored.unknown)) or "the part is too short"
-        raise DataError(f"validation gave {len(scored.scores)} scores, at least {FEWEST_WINDOWS} are needed: {reasons}")
+        raise DataError(
+            f"validation gave {counted(len(scored.scores), 'score')}, at least {FEWEST_WINDOWS} are needed: {reasons}"
+        )
     decision = run.info.decision
     calibration = calibrate(
         scored.scores,

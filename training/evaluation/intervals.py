@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from edge_agent.contract.words import counted
+
 T = TypeVar("T")
 
 
@@ -40,8 +42,8 @@ def bootstrap_interval(
     """
     if not len(per_file) or rounds < 1 or not 0 < share < 1:
         raise ValueError(
-            f"needs at least one file and one round and a share between 0 and 1, got {len(per_file)} files, "
-            f"{rounds} rounds and a share of {share}"
+            f"needs at least one file and one round and a share between 0 and 1, got "
+            f"{counted(len(per_file), 'file')}, {counted(rounds, 'round')} and a share of {share}"
         )
     drawn = np.random.default_rng(seed).integers(len(per_file), size=(rounds, len(per_file)))
     values = [value for draw in drawn.tolist() if (value := statistic([per_file[i] for i in draw])) is not None]
