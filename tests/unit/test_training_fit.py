@@ -127,7 +127,6 @@ def test_data_of_another_rate_are_refused_with_both_rates(tmp_path: Path) -> Non
         ("conv_autoencoder", "[[steps]]\ntype = 'flatten'", "sees the window itself"),
         ("gaussian", "shrinkage = 0.0", "shrinkage must be 0.01 to 1"),
         ("pca", "variance = 1.5", "share between 0 and 1"),
-        ("conv_autoencoder", "mean_rows = 17", "mean_rows must be 1 to 16"),
         ("conv_autoencoder", "code = 0", "at least 1"),
         ("lstm_autoencoder", "units = 0", "at least 1"),
         ("lstm_forecaster", "sequence_rows = 1", "at least 2"),

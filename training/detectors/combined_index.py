@@ -23,7 +23,6 @@ from training.detectors.denoising import KINDS
 from training.detectors.on_features import Quadratic
 from training.detectors.residual import Residual
 from training.graph import HEAD, Outputs, score_and_contributions
-from training.steps import Steps, make_steps
 
 LIMIT = 0.99
 """Share of the training windows below the limit that each of the two is measured in."""
@@ -59,65 +58,68 @@ class CombinedIndex:
 
         score = residual / its limit + weight (x - m)' S^-1 (x - m) / its limit
 
-    x holds the means of each channel over the last rows and over the whole window, S their shrunk covariance. The
-    weight is the smallest of `WEIGHTS` with which no fault that grows in a training window lowers a score that is above
-    all normal ones.
+    x is the mean row of the window, S the shrunk covariance. The weight is the smallest of `WEIGHTS` with which no
+    fault that grows in a training window lowers a score that is above all normal ones.
     """
 
     residual: Residual
     scale: float
     """Of the residual, 1 / its limit."""
-    steps: Steps
-    """From z [b, T, C] to x [b, D]."""
     level: Quadratic
-    """T-squared over its limit, times the weight."""
+    """T-squared of the mean row over its limit, times the weight."""
 
     @classmethod
-    def fit(cls, residual: Residual, z: Floats, rebuild: Rebuild, mean_rows: int) -> CombinedIndex:
+    def fit(cls, residual: Residual, z: Floats, rebuild: Rebuild) -> CombinedIndex:
         """Learn levels, limits and weight.
 
         Args:
             residual: of the trained network.
             z: float32 [n, T, C] normalised training windows.
             rebuild: the trained network.
-            mean_rows: 1 to T, rows of the shorter means.
         """
-        rows, channels = z.shape[1:]
-        steps = make_steps([{"type": "trailing_means", "rows": sorted({mean_rows, rows})}], (rows, channels))
-        level = t_squared(steps.fit(z))
+        level = t_squared(z.mean(axis=1, dtype=np.float64), guard=z.shape[1])
         usual = _evenly(z, USUAL)
         scale = 1 / limit(_sums(residual.parts(tf.constant(usual), tf.constant(rebuild(usual)))))
-        plain = cls(residual=residual, scale=scale, steps=steps, level=level)
+        plain = cls(residual=residual, scale=scale, level=level)
         growing = _growing(z, residual.front.body_range)
         grown = np.stack([plain._terms(windows, rebuild) for windows in growing], axis=1)
         weight = _smallest_weight(plain._terms(usual, rebuild), grown)
-        return replace(plain, level=Quadratic(level.mean, level.root * np.sqrt(weight)))
+        return replace(plain, level=level.times(weight))
 
     def graph(self, z: tf.Tensor, rebuilt: tf.Tensor) -> Outputs:
         """Score of z [1, T, C] and the network's answer [1, T, C], -1..1, in scope `head`."""
         with tf.name_scope(HEAD):
             strange = self.residual.parts(z, rebuilt) * self.scale
-            x = self.steps.graph(z)
-            pull = tf.reshape(tf.maximum(self.level.pull(x), 0.0), [1, -1, z.shape[2]])
+            x = tf.reduce_mean(z, axis=1)
             parts = tf.concat([strange, self.level.parts(x)], axis=1)
-            return score_and_contributions(parts, strange + tf.reduce_sum(pull, axis=1))
+            return score_and_contributions(parts, strange + tf.maximum(self.level.pull(x), 0.0))
 
     def _terms(self, z: Floats, rebuild: Rebuild) -> Doubles:
         """Residual and T-squared of windows [n, T, C], each over its limit, float64 [2, n]."""
         strange = self.residual.parts(tf.constant(z), tf.constant(rebuild(z))) * self.scale
-        return np.stack([_sums(strange), _sums(self.level.parts(self.steps.graph(tf.constant(z))))])
+        return np.stack([_sums(strange), self.level.squares(z.mean(axis=1, dtype=np.float64))])
 
 
-def t_squared(x: Doubles, added: Doubles | float = 0.0) -> Quadratic:
-    """T-squared over its limit in training.
+def t_squared(x: Doubles, guard: int, added: Doubles | float = 0.0) -> Quadratic:
+    """T-squared over its limit.
+
+    The limit is that of each half of the training under the Gaussian of the other: few independent windows always lie
+    closer to their own mean than the next ones will.
 
     Args:
-        x: float64 [n, D] in training.
+        x: float64 [n, D] in training, in time order.
+        guard: windows between the halves, left out, since they share rows.
         added: to their covariance, [D, D]: what else may blur them.
     """
-    precision = np.linalg.inv(shrunk_covariance(x) + added)
-    plain = Quadratic(x.mean(axis=0), np.linalg.cholesky(precision))
-    return Quadratic(plain.mean, plain.root / np.sqrt(limit((((x - plain.mean) @ plain.root) ** 2).sum(axis=1))))
+    cut = min(guard, len(x) // 2) // 2
+    older, newer = x[: len(x) // 2 - cut], x[len(x) // 2 + cut :]
+    usual = [_gaussian(older, added).squares(newer), _gaussian(newer, added).squares(older)]
+    return _gaussian(x, added).times(1 / limit(np.concatenate(usual)))
+
+
+def _gaussian(x: Doubles, added: Doubles | float) -> Quadratic:
+    """T-squared of mean and shrunk covariance of x [n, D]."""
+    return Quadratic(x.mean(axis=0), np.linalg.cholesky(np.linalg.inv(shrunk_covariance(x) + added)))
 
 
 def limit(usual: Doubles) -> float:
@@ -156,13 +158,3 @@ def _smallest_weight(usual: Doubles, grown: Doubles) -> float:
         if (above >= np.maximum.accumulate(above) * (1 - ROUNDING)).all():
             return weight
     return WEIGHTS[-1]
-
-
-def check_mean_rows(mean_rows: int, rows: int) -> None:
-    """Refuse a mean that no window of `rows` rows has.
-
-    Raises:
-        ValueError: with what was expected and what came.
-    """
-    if not 1 <= mean_rows <= rows:
-        raise ValueError(f"mean_rows must be 1 to {rows}, the rows of a window, got {mean_rows}")

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Floats
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.combined_index import CombinedIndex, check_mean_rows
+from training.detectors.combined_index import CombinedIndex
 from training.detectors.network import train_network
 from training.detectors.residual import Residual
 from training.graph import FrozenNetwork, Outputs, ScoreGraph, unit
@@ -32,8 +32,6 @@ class ConvAutoencoderSettings:
     """Channels of the code, at a quarter of the rows: T / 4 x code figures must hold a window of T x C."""
     kernel: int = 7
     """Rows that a convolution sees."""
-    mean_rows: int = 10
-    """Rows of the means that T-squared watches, beside the means of the whole window."""
 
     def __post_init__(self) -> None:
         """Refuse what builds no network."""
@@ -59,9 +57,8 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
     index: CombinedIndex
 
     @classmethod
-    def check(cls, settings: ConvAutoencoderSettings, rows: int) -> None:
-        """Refuse windows that do not halve twice, and means longer than the window."""
-        check_mean_rows(settings.mean_rows, rows)
+    def check(cls, settings: ConvAutoencoderSettings, rows: int) -> None:  # noqa: ARG003 - as of all
+        """Refuse windows that do not halve twice."""
         if rows % DOWNSAMPLING:
             raise ValueError(f"windows.rows must be a multiple of {DOWNSAMPLING} for a conv_autoencoder, got {rows}")
 
@@ -95,7 +92,7 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
         def rebuild(windows: Floats) -> Floats:
             return np.asarray(self.network.predict(residual.seen(windows), verbose=0))
 
-        self.index = CombinedIndex.fit(residual, z, rebuild, self.settings.mean_rows)
+        self.index = CombinedIndex.fit(residual, z, rebuild)
         return curves
 
     def score_graph(self) -> ScoreGraph:

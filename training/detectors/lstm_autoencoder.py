@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Floats
 from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.combined_index import CombinedIndex, check_mean_rows
+from training.detectors.combined_index import CombinedIndex
 from training.detectors.network import Examples, train_network
 from training.detectors.residual import Residual
 from training.graph import HEAD, FrozenNetwork, Outputs, ScoreGraph, unit
@@ -25,8 +25,6 @@ class LstmAutoencoderSettings:
 
     units: int = 16
     """Width of both LSTMs; the last state of the first is the code of the window."""
-    mean_rows: int = 10
-    """Rows of the means that T-squared watches, beside the means of the whole window."""
 
     def __post_init__(self) -> None:
         """Refuse what builds no network."""
@@ -51,9 +49,8 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
     index: CombinedIndex
 
     @classmethod
-    def check(cls, settings: LstmAutoencoderSettings, rows: int) -> None:
-        """Refuse windows that would make the graph too large, and means longer than the window."""
-        check_mean_rows(settings.mean_rows, rows)
+    def check(cls, settings: LstmAutoencoderSettings, rows: int) -> None:  # noqa: ARG003 - as of all
+        """Refuse windows that would make the graph too large."""
         if rows > MOST_ROWS:
             raise ValueError(
                 f"windows.rows must be at most {MOST_ROWS} for an lstm_autoencoder, got {rows}; "
@@ -90,7 +87,7 @@ class LstmAutoencoder(Detector[LstmAutoencoderSettings]):
         def rebuild(windows: Floats) -> Floats:
             return np.asarray(looped.predict(residual.seen(windows), verbose=0))[:, ::-1]
 
-        self.index = CombinedIndex.fit(residual, z, rebuild, self.settings.mean_rows)
+        self.index = CombinedIndex.fit(residual, z, rebuild)
         return curves
 
     def score_graph(self) -> ScoreGraph:

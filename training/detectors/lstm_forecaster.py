@@ -86,7 +86,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
 
     States: `h`, `c`, `prediction`, `error` (s_t), `level` (l_t) and `range` (r_t). All start at 0 after a gap; the
     first `windows.warm_up` rows do not count. A forecast follows a level that stays; T-squared of the level does not.
-    As in `CombinedIndex` each is measured in its limit in training.
+    Each is measured in its limit, as in `CombinedIndex`.
 
     Why a fault that grows beyond the reach of the training readings (`Reach`) never lowers the score: the cell sees and
     forecasts within it alone, so there the forecasts stand still, s_t is linear in the readings and T-squared convex;
@@ -152,8 +152,8 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
         )
         errors = np.concatenate([self._smoothed(self._errors(network, z)) for z in sequences])
         rounding = np.diag((self.reach.half.astype(np.float64) / INT8_STEPS) ** 2)
-        self.error = t_squared(errors, rounding)
-        self.level = t_squared(np.concatenate([self._smoothed(z) for z in sequences]))
+        self.error = t_squared(errors, self.settings.smoothing_rows, rounding)
+        self.level = t_squared(np.concatenate([self._smoothed(z) for z in sequences]), self.settings.smoothing_rows)
         return curves
 
     @property

@@ -120,6 +120,14 @@ class Quadratic:
         projected = tf.matmul(x - tf.constant(self.mean, tf.float32), tf.constant(self.root, tf.float32))
         return projected * projected
 
+    def squares(self, x: Doubles) -> Doubles:
+        """The form of features [n, D] in numpy, float64 [n]."""
+        return np.asarray((((x - self.mean) @ self.root) ** 2).sum(axis=1))
+
+    def times(self, factor: float) -> Quadratic:
+        """A form as many times as large."""
+        return Quadratic(self.mean, self.root * np.sqrt(factor))
+
     def pull(self, x: tf.Tensor) -> tf.Tensor:
         """Each feature's part of the quadratic form [b, D]."""
         offset = x - tf.constant(self.mean, tf.float32)
