@@ -192,7 +192,14 @@ def build(run: Run, options: Options, progress: Progress, child: Child | None = 
 
 
 def backtests(bundle: Bundle, run: Run) -> dict[str, dict[str, Backtest]]:
-    """Every graph of a bundle over the run's validation and labelled data."""
+    """Every graph of a bundle over the run's validation and labelled data.
+
+    Raises:
+        Refused: the run's channels are not the bundle's.
+    """
+    expected, got = ([channel.name for channel in each.input.channels] for each in (bundle.manifest, run))
+    if got != expected:
+        raise Refused(f"the bundle is for the channels {', '.join(expected)}, the run {run.path} has {', '.join(got)}")
     results: dict[str, dict[str, Backtest]] = {}
     for graph in bundle.manifest.graphs:
         results[graph.format.value] = {"validation": backtest(bundle, graph.format, *run.validation)}

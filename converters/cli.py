@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], str] = options.command
     try:
         print(command(options))
-    except (Refused, RunError, EdgeAgentError) as error:
+    except (Refused, RunError, EdgeAgentError, OSError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return EXIT_REFUSED
     return 0

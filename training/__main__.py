@@ -106,8 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0: done; 1: data, recipe or run cannot be used, the message says why, or nobody reads the output any more. Wrong
-        usage ends with 2.
+        0: done; 1: data, recipe, run or disk cannot be used, the message says why, or nobody reads the output any more.
+        Wrong usage ends with 2.
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has seen enough (`| head`); what is left must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (RecipeError, DataError, RunError) as error:
+    except (RecipeError, DataError, RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

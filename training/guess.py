@@ -150,6 +150,7 @@ def write_recipe(data: Path, detector: str, out: Path, *, replace: bool, fit_row
     found = guess(data)
     text = _head(found, data, out) + _rows(ready) + _windows(found) + _tail(ready, fit_rows)
     parse_recipe(text, out.name)
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     advice = _labels_advice(found, detector, out) if learns_faults(ready) and not found.faulty_rows else ""
     return Written(path=out, summary=_summary(found), advice=advice)

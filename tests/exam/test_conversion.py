@@ -30,6 +30,7 @@ from edge_agent.contract.prefilter import Mode, Prefilter
 from edge_agent.contract.records import NS, Channel, Floats
 from edge_agent.scoring.selection import choose
 from edge_agent.scoring.settings import ScoringSettings
+from tests.bundles import bundle_bytes
 from training.artifacts import Run, RunInfo, write_info, write_json
 
 T, C = 16, 3
@@ -217,6 +218,15 @@ def test_a_detector_without_a_network_is_made_as_float32_alone_and_the_rest_is_n
     assert "int8 not made: small has no network" in summary(made)
     with pytest.raises(Refused, match="it ships as float32"):
         build(run, Options(formats=("int8",), provisional=True), lambda _: None)
+
+
+def test_a_bundle_is_not_backtested_on_a_run_of_other_channels(
+    windowed: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.bundle"
+    other.write_bytes(bundle_bytes())
+    assert cli.main(["backtest", str(other), str(windowed.run.path)]) == cli.EXIT_REFUSED
+    assert "has channel0, channel1, channel2" in capsys.readouterr().err
 
 
 def test_a_graph_that_differs_is_refused_with_figures_and_an_alternative(

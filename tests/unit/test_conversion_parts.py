@@ -126,6 +126,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "is not a run folder" in capsys.readouterr().err
 
 
+def test_what_the_disk_refuses_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("converters.cli.Run.read", denied)
+    assert cli.main(["build", "runs/pump"]) == cli.EXIT_REFUSED
+    assert capsys.readouterr().err == "refused: [Errno 13] Permission denied: 'runs/pump'\n"
+
+
 @pytest.mark.parametrize(
     "arguments", [["--formats", "int4"], ["--alarms-per-day", "0"], ["--alarms-per-day", "nan"], ["--mode", "x"]]
 )

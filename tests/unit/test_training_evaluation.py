@@ -188,6 +188,14 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(
     assert said.count("\n") == 1
 
 
+def test_what_cannot_be_written_is_one_line_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "machine.csv")
+    assert main(["init", str(data), "--out", str(tmp_path), "--force"]) == 1
+    said = capsys.readouterr().err
+    assert "Is a directory" in said
+    assert said.count("\n") == 1
+
+
 def test_help_tells_the_three_steps_and_the_label_format(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])

@@ -144,6 +144,12 @@ def test_what_was_found_is_counted_in_singular_and_plural(tmp_path: Path) -> Non
     assert "no time column: rows are counted, labels in label (1 faulty row)" in summary
 
 
+def test_the_folder_of_the_recipe_is_made_where_it_is_missing(tmp_path: Path) -> None:
+    out = tmp_path / "recipes" / "own.toml"
+    assert write_recipe(write_csv(tmp_path / "m.csv"), "pca", out, replace=False).path == out
+    assert (out.parent / read_recipe(out).data.files[0]).samefile(tmp_path / "m.csv")
+
+
 def test_an_unknown_detector_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="there are agglomerative, bayesian_gaussian"):
         write_recipe(write_csv(tmp_path / "m.csv"), "magic", tmp_path / "o.toml", replace=False)
