@@ -57,8 +57,8 @@ def _check_labels(entrant: Entrant, case: Case, recipe: Recipe) -> None:
     if labels is None or not labels[: max(learned, 0)].any():
         raise DataError(
             f"{entrant.type} learns from labelled faults, and the rows to fit on hold none before their last "
-            f"{rows - learned}, which set the threshold: give data of the kind csv whose column train is 1 in rows of "
-            "known faults too, or take a detector that needs no labels, such as gaussian"
+            f"{rows - learned}, which are kept for the threshold: give data of the kind csv whose column train is 1 in "
+            "rows of known faults too, or take a detector that needs no labels, such as gaussian"
         )
 
 
