@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.detectors import DETECTORS
+from training.detectors.autoencoder import Autoencoder
 from training.detectors.base import Detector
-from training.detectors.on_features import FeatureDetector
 from training.guess import READY, ROWS_LINE, TEST_LINE
 from training.recipe import CleaningSettings, DecisionSettings, TrainingSettings, WindowSettings
 from training.steps import STEPS
@@ -37,9 +37,12 @@ TUNED: dict[str, dict[str, Any]] = {
         "cleaning": {"outliers": 0.0},
         "steps": [{"type": "reference"}, {"type": "trailing_means"}],
     },
-    "conv_autoencoder": {"training": {"epochs": 40}},
+    "conv_autoencoder": {"training": {"epochs": 40}, "steps": [{"type": "reference"}, {"type": "trailing_means"}]},
     "lstm_forecaster": {"training": {"epochs": 40, "learning_rate": 0.005}, "cleaning": {"outliers": 0.0}},
-    "lstm_autoencoder": {"training": {"epochs": 40, "learning_rate": 0.005}},
+    "lstm_autoencoder": {
+        "training": {"epochs": 40, "learning_rate": 0.005},
+        "steps": [{"type": "reference"}, {"type": "trailing_means"}],
+    },
     "pseudo_labels": {"cleaning": {"outliers": 0.0}},
 }
 """Settings other than the defaults, by detector: of its tables, its steps, `rows` of a window, and k. Pseudo-labels are
@@ -107,9 +110,9 @@ method = "robust"  # robust: median and quartiles; standard: mean and standard d
 body_range = 20  # training spreads at which the network's input saturates; 5 costs quality, 40 begins to lose int8
 """
 
-STEPS_NOTE = f"""
-# What the detector sees of a window: steps in order, from rows to features. Those that give features stand side by
-# side. There are {", ".join(STEPS)}.
+STEPS_NOTE = """
+# What {seen_by} sees of a window: steps in order, from rows to features. Those that give features stand side by
+# side. There are {names}.
 """
 
 TAIL = """
@@ -147,9 +150,7 @@ def ready_recipe(name: str) -> str:
             SPLIT.format(first=TEST_LINE if cls.needs_labels else ROWS_LINE.format(rows=400)),
             table("[cleaning]", CleaningSettings, CLEANING | tuned.get("cleaning", {})),
             SCALING,
-            _steps(tuned.get("steps") or cls.usual_steps(tuned.get("rows", USUAL_ROWS)))
-            if issubclass(cls, FeatureDetector)
-            else "",
+            _steps(tuned.get("steps") or cls.usual_steps(tuned.get("rows", USUAL_ROWS)), _seen_by(cls)),
             table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),
             table("[training]", TrainingSettings, training, only=trained),
             TAIL.format(k=tuned.get("k", DecisionSettings().k)),
@@ -177,10 +178,16 @@ def _head(name: str, cls: type[Detector[Any]]) -> str:
     ) + (WARM_UP if cls.streaming else "")
 
 
-def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Tables of steps, with a sentence of what they are."""
+def _seen_by(cls: type[Detector[Any]]) -> str:
+    return "T-squared" if issubclass(cls, Autoencoder) else "the detector"
+
+
+def _steps(steps: Sequence[Mapping[str, Any]], seen_by: str) -> str:
+    """Tables of steps, with a sentence of what they are; nothing where there are none."""
+    if not steps:
+        return ""
     tables = [table("[[steps]]", STEPS[step["type"]].Settings, step, type_name=step["type"]) for step in steps]
-    return STEPS_NOTE + "".join(tables).removeprefix("\n")
+    return STEPS_NOTE.format(seen_by=seen_by, names=", ".join(STEPS)) + "".join(tables).removeprefix("\n")
 
 
 def table(

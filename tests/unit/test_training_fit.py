@@ -124,7 +124,7 @@ def test_data_of_another_rate_are_refused_with_both_rates(tmp_path: Path) -> Non
         ("gaussian", "[[steps]]\ntype = 'trailing_mean'", "did you mean 'trailing_means'"),
         ("gaussian", "[[steps]]\ntype = 'trailing_means'\nrow = [8]", "did you mean 'rows'"),
         ("gaussian", "[[steps]]\ntype = 'whiten'", "steps must be in this order"),
-        ("conv_autoencoder", "[[steps]]\ntype = 'flatten'", "sees the window itself"),
+        ("lstm_forecaster", "[[steps]]\ntype = 'flatten'", "sees the window itself"),
         ("gaussian", "shrinkage = 0.0", "shrinkage must be 0.01 to 1"),
         ("pca", "variance = 1.5", "share between 0 and 1"),
         ("conv_autoencoder", "code = 0", "at least 1"),

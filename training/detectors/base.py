@@ -43,7 +43,7 @@ class Detector(ABC, Generic[S]):
     needs_labels: ClassVar[bool] = False
     """It learns from faulty windows too."""
     uses_steps: ClassVar[bool] = False
-    """It sees features made by the recipe's steps, not the window itself."""
+    """It sees features made by the recipe's steps."""
     streaming: ClassVar[bool] = False
     """Takes one row at a time and carries state."""
     has_body: bool = False
@@ -73,6 +73,11 @@ class Detector(ABC, Generic[S]):
         Raises:
             ValueError: with what was expected and what came.
         """
+
+    @classmethod
+    def usual_steps(cls, rows: int) -> tuple[dict[str, Any], ...]:  # noqa: ARG003 - for those that use steps
+        """Tables of the steps that a recipe without any gets, for windows of `rows` rows."""
+        return ()
 
     @abstractmethod
     def fit(self, data: NormalData, *, progress: bool) -> Curves:

@@ -6,15 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from edge_agent.contract.records import Floats
-from training.detectors.base import Curves, Detector, NormalData
-from training.detectors.combined_index import CombinedIndex
-from training.detectors.network import train_network
-from training.detectors.residual import Residual
-from training.graph import FrozenNetwork, Outputs, ScoreGraph, unit
+from training.detectors.autoencoder import Autoencoder
+from training.graph import unit
 
 Activation = str | Callable[[tf.Tensor], tf.Tensor] | None
 
@@ -41,7 +36,7 @@ class ConvAutoencoderSettings:
             )
 
 
-class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
+class ConvAutoencoder(Autoencoder[ConvAutoencoderSettings]):
     """Autoencoder of strided convolutions; up-sampling by rearranging channels, which every accelerator has.
 
         r = decode(encode(z limited and companded)),   score: see `CombinedIndex`
@@ -52,9 +47,6 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
     """
 
     Settings = ConvAutoencoderSettings
-    has_body = True
-    network: keras.Model
-    index: CombinedIndex
 
     @classmethod
     def check(cls, settings: ConvAutoencoderSettings, rows: int) -> None:  # noqa: ARG003 - as of all
@@ -80,28 +72,3 @@ class ConvAutoencoder(Detector[ConvAutoencoderSettings]):
                 layers.Reshape((self.rows, self.channels)),
             ]
         )
-
-    def fit(self, data: NormalData, *, progress: bool) -> Curves:
-        """Train to rebuild normal windows, and the normal ones behind faulty ones."""
-        z = self.front.normalise(data.windows)
-        residual = Residual.fit(self.front, z)
-        self.network = self.build()
-        scaled = keras.Sequential([self.network, residual.reach.scaling()])
-        curves = train_network(scaled, z, residual.examples, self.training, guard=self.rows - 1, progress=progress)
-
-        def rebuild(windows: Floats) -> Floats:
-            return np.asarray(self.network.predict(residual.seen(windows), verbose=0))
-
-        self.index = CombinedIndex.fit(residual, z, rebuild)
-        return curves
-
-    def score_graph(self) -> ScoreGraph:
-        """Combined index of the window."""
-        body = FrozenNetwork(self.network)
-
-        def function(window: tf.Tensor) -> Outputs:
-            z = self.front.graph(window)
-            rebuilt = body.graph(self.index.residual.body_input(z))
-            return self.index.graph(z, rebuilt)
-
-        return ScoreGraph(function=function, inputs={"window": (1, self.rows, self.channels)})
