@@ -136,7 +136,7 @@ def _shipped(entrant: Entrant, case: Case, folder: Path) -> Outcome:
     data = ship(entrant, case, folder / "work")
     (folder / "model.bundle").write_bytes(data)
     bundle, trials = Bundle.read(data), case.trials
-    spec = _default(bundle)
+    spec = default_graph(bundle)
     found = [judge(bundle, spec, trial) for trial in trials]
     if all(each.judged.unscored == len(each.judged.scores) for each in found):
         raise DataError(f"no row could be scored: {'; '.join(dict.fromkeys(found[0].reasons)) or 'too few rows'}")
@@ -162,7 +162,7 @@ def _float_rows(bundle: Bundle, trials: Sequence[Trial]) -> tuple[Confusion, ...
     )
 
 
-def _default(bundle: Bundle) -> GraphSpec:
+def default_graph(bundle: Bundle) -> GraphSpec:
     """The graph that ships where nothing else is asked: int8 where the converter accepted it, else float32."""
     return min(bundle.manifest.graphs, key=lambda graph: graph.format is not GraphFormat.INT8)
 
