@@ -217,7 +217,10 @@ def _labelled(run: Run) -> list[Floats]:
 
 
 def _growing(normal: Floats, run: Run) -> tuple[Floats, tuple[int, int]]:
-    """One channel off its centre in the last half of the rows, further and further: channels x signs x base windows."""
+    """One channel further and further off in the last half of the rows: channels x signs x base windows.
+
+    Off its readings, not off its centre: on the way to a level, a channel passes those that the others agree with.
+    """
     severities = np.array(_severities(run.info.body_range))
     streaming = run.input.streaming
     most = MAX_GROWTH_CHANNELS_STREAMING if streaming else MAX_GROWTH_CHANNELS
@@ -227,10 +230,10 @@ def _growing(normal: Floats, run: Run) -> tuple[Floats, tuple[int, int]]:
     for number, channel in enumerate(channels):
         bases = normal[[number % len(normal)]] if streaming else _evenly(normal, GROWTH_BASES)
         for sign in (-1, 1):
-            off = run.centre[channel] + sign * severities * run.spread[channel]
+            off = (sign * severities * run.spread[channel]).astype(np.float32)
             for base in bases:
                 fault = np.tile(base, (len(severities), 1, 1))
-                fault[:, start:, channel] = off[:, np.newaxis]
+                fault[:, start:, channel] += off[:, np.newaxis]
                 grown.append(fault)
     return np.concatenate(grown), (len(grown), len(severities))
 
