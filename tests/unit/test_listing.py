@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -17,13 +18,20 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_the_table_has_a_line_for_each_detector_that_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     lines = told(capsys).splitlines()
-    assert [line.split()[0] for line in lines if line.startswith("  ")] == list(DETECTORS)
+    assert [line.split()[0] for line in lines if line[:2] == "  " != line[2:4]] == list(DETECTORS)
     assert max(map(len, lines)) <= 125
+
+
+def test_the_table_has_the_source_below_each_detector(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = told(capsys).splitlines()
+    below = {line.split()[0]: after.strip() for line, after in pairwise(lines) if line.split()[:1] and line[0] == " "}
+    assert "Hotelling" in below["gaussian"]
+    assert all(below[name] for name in DETECTORS)
 
 
 def test_the_table_says_which_detectors_need_labels(capsys: pytest.CaptureFixture[str]) -> None:
     families = [family for family in told(capsys).split("\n\n") if "labelled faults" in family.splitlines()[0]]
-    names = {line.split()[0] for family in families for line in family.splitlines()[1:]}
+    names = {line.split()[0] for family in families for line in family.splitlines()[1::2]}
     assert names == {name for name, detector in DETECTORS.items() if detector.needs_labels}
 
 

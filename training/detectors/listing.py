@@ -34,13 +34,13 @@ def as_json(names: Sequence[str] = ()) -> str:
 
 
 def as_table() -> str:
-    """A line for each detector, under its family and what it is fitted on."""
+    """What each detector is and its first source, under its family and what it is fitted on."""
     families = itertools.groupby(DETECTORS.items(), lambda item: (item[1].kind, _needs(item[1])))
     told = [
-        "\n".join([f"{kind}, fitted on {needs}:", *(f"  {name:<{INDENT - 2}}{_purpose(cls)}" for name, cls in members)])
+        "\n".join([f"{kind}, fitted on {needs}:", *(_in_short(name, cls) for name, cls in members)])
         for (kind, needs), members in families
     ]
-    return "\n\n".join([*told, "All about one, with its source: python -m training detectors NAME"])
+    return "\n\n".join([*told, "All about one: python -m training detectors NAME"])
 
 
 def as_text(names: Sequence[str]) -> str:
@@ -85,6 +85,13 @@ def _needs(detector: type[Detector[Any]]) -> str:
 def _purpose(detector: type[Detector[Any]]) -> str:
     """The first line of its module."""
     return (sys.modules[detector.__module__].__doc__ or "").partition("\n")[0]
+
+
+def _in_short(name: str, detector: type[Detector[Any]]) -> str:
+    source = _entry(name, detector)["source"].partition(";")[0]
+    return (
+        f"  {name:<{INDENT - 2}}{_purpose(detector)}\n{'':<{INDENT}}{textwrap.shorten(source, WIDTH, placeholder=' …')}"
+    )
 
 
 def _described(entry: dict[str, Any]) -> str:

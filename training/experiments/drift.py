@@ -51,7 +51,7 @@ CALIBRATION_ROWS = 1000
 """Rows from which the threshold is set anew for as many after them."""
 
 MEANS = {"type": "trailing_means", "rows": [10]}
-REFERENCE = {"type": "reference", "rows": 20}
+REFERENCE = {"type": "reference"}
 CHOICES: dict[str, dict[str, Any]] = {
     "gaussian": {"steps": (MEANS,)},
     "gaussian, reference": {"steps": (REFERENCE, MEANS)},
