@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from edge_agent.contract.frames import Frame
 from edge_agent.contract.records import Block, Channel, Floats, Score
 
 
@@ -50,6 +51,40 @@ class Source(Protocol):
 
     def status(self) -> dict[str, int | float | str]:
         """Counters for `health`: `readings`, `bytes`, `frames_dropped`, `bytes_dropped`, and `last_error` if any."""
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """Frames in. One thread opens, reads and closes it; `status()` may be asked from another."""
+
+    own_time: bool
+    """The frames carry their own time; otherwise reading time is when they arrived, on the monotonic clock."""
+    lossless: bool
+    """A slow reader makes it wait (file, folder, scene); otherwise what is not read in time is lost (camera)."""
+
+    def open(self) -> None:
+        """Open or reopen the device.
+
+        Raises:
+            SourceUnavailable: it is not there, busy or not permitted; the message says which and what to do.
+        """
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """Return the next frame, waiting at most `timeout_s`; None when none came, or one that cannot be used.
+
+        A driver or decoder that cannot be interrupted may hold it longer, but for 8 s at most. A frame that cannot be
+        used is dropped and counted. A device that gives no frame for longer than expected counts as gone.
+
+        Raises:
+            SourceUnavailable: the device went away: close, wait, open again.
+            EndOfData: a finite source is finished.
+        """
+
+    def close(self) -> None:
+        """Release the device; may be called twice and after an error."""
+
+    def status(self) -> dict[str, int | float | str]:
+        """Counters for `health`: `frames`, `frames_dropped`, `size_changes`, and `last_error` if any."""
 
 
 class Scorer(Protocol):

@@ -1,0 +1,134 @@
+"""The one place that imports OpenCV: set up for a service, and only where a source needs it.
+
+Its library reads its limits from the environment when it is loaded. What an administrator has set there stays.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.contract.frames import Pixels
+from edge_agent.errors import FrameError, SourceUnavailable
+from edge_agent.sources.pixels import MOST_PIXELS, to_rgb
+
+LONGEST_CALL_S = 8.0
+"""Longest that a call may block: below the 10 s after which the watchdog takes a thread to be stuck."""
+
+_ENVIRONMENT = {
+    # Its messages go past the log; what is wrong is told by our own errors.
+    "OPENCV_LOG_LEVEL": "SILENT",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+    # Refuses a picture that unpacks to gigabytes before it does.
+    "OPENCV_IO_MAX_IMAGE_PIXELS": str(MOST_PIXELS),
+    # Seconds that a read of a V4L2 device waits for a frame.
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "2",
+}
+
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
+"""How a JPEG and a PNG begin, and what stands near the end of a whole one: decoders fill what is missing with grey."""
+
+_TAIL_BYTES = 4096
+"""Where the end mark is looked for: cameras and editors append up to some kilobytes."""
+
+
+@cache
+def opencv() -> ModuleType:
+    """Import OpenCV.
+
+    Raises:
+        SourceUnavailable: it is not installed.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import cv2  # noqa: PLC0415 - 0.2 s and 60 MB that only its sources pay
+    except ImportError as error:
+        hint = "install it beside the agent: pip install 'anomalite[camera]'"
+        raise SourceUnavailable(f"cameras, videos and images need OpenCV ({error}): {hint}") from error
+    return cv2
+
+
+def decode(data: bytes) -> Pixels:
+    """Decode one image file (JPEG, PNG, BMP, WebP, TIFF): uint8 [H, W, 3] RGB.
+
+    Raises:
+        FrameError: it is empty, cut short, too large or no picture.
+    """
+    cv2 = opencv()
+    for begins, ends in _ENDS.items():
+        if data.startswith(begins) and ends not in data[-_TAIL_BYTES:]:
+            raise FrameError("an image that is cut short")
+    try:
+        image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error as error:
+        raise FrameError(f"an image that does not decode: {error.err}") from error
+    if image is None:
+        raise FrameError("a file that is no image" if data else "an empty file")
+    return to_rgb(image, "bgr")
+
+
+class VideoCapture:
+    """An open device, stream or file of OpenCV."""
+
+    def __init__(self, name: str, backend: str, settings: dict[str, float] | None = None) -> None:
+        """Open it.
+
+        Args:
+            name: device path, address or file.
+            backend: `V4L2` or `FFMPEG`.
+            settings: values by the name of OpenCV's property without CAP_PROP_; applied before the first frame.
+
+        Raises:
+            SourceUnavailable: it does not open; the caller knows better why.
+        """
+        cv2 = opencv()
+        parameters = [
+            number
+            for key, value in (settings or {}).items()
+            for number in (getattr(cv2, f"CAP_PROP_{key}"), round(value))
+        ]
+        self._fps, self._position = cv2.CAP_PROP_FPS, cv2.CAP_PROP_POS_MSEC
+        try:
+            self._capture = cv2.VideoCapture(name, getattr(cv2, f"CAP_{backend}"), parameters)
+        except cv2.error as error:
+            raise SourceUnavailable(f"does not open: {error.err}") from error
+        if not self._capture.isOpened():
+            raise SourceUnavailable("does not open")
+
+    def grab(self) -> bool:
+        """Wait for the next frame; False: none came, the device or stream is gone, or the file has ended."""
+        return bool(self._capture.grab())
+
+    def retrieve(self) -> Pixels:
+        """Decode the frame that was grabbed.
+
+        Raises:
+            FrameError: it cannot be used.
+        """
+        ok, image = self._capture.retrieve()
+        if not ok or image is None:
+            raise FrameError("a frame that does not decode")
+        return to_rgb(image, "bgr")
+
+    def rate_hz(self) -> float:
+        """Frames a second as the device or file says; 0: unknown."""
+        return float(self._capture.get(self._fps))
+
+    def position_s(self) -> float:
+        """Time of the latest frame in the file, seconds."""
+        return float(self._capture.get(self._position)) / 1e3
+
+    def close(self) -> None:
+        """Release it."""
+        self._capture.release()
+
+
+def fourcc(code: str) -> float:
+    """Return the number of a four-character pixel format such as `MJPG`."""
+    return float(sum(ord(letter) << 8 * i for i, letter in enumerate(code)))
