@@ -14,9 +14,8 @@ from training.experiments.bench.boards import BOARD_KINDS, BOARDS
 from training.guess import READY
 from training.recipe import RecipeError, recipe_text
 
-RECOMMENDED = ("gaussian", "pca", "drift_gaussian", "conv_autoencoder", "lstm_forecaster", "lstm_autoencoder")
-"""What `--detectors recommended` runs: what to try first without labels, three that fit in a second and three
-networks."""
+RECOMMENDED = ("conv_autoencoder", "gaussian")
+"""What `--detectors recommended` runs: what to try first without labels, and what fits in a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
