@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from edge_agent.contract.prefilter import Mode, Prefilter, independent_windows
 from edge_agent.contract.records import Block, Channel, Decision, Doubles, Fault, Floats, Times, Unknown, WindowBatch
 from edge_agent.contract.windows import Windower, measured_rate_hz, stuck_limits
 from edge_agent.errors import BundleError, ManifestError
+from edge_agent.files import replace_file
 from edge_agent.pipeline import Pipeline, PrefilterSettings, bundle_pipeline
 from edge_agent.ports import Scorer
 
@@ -109,13 +109,7 @@ class SiteModel:
             "graph_sha256": self.graph_sha256,
             "created": self.created,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        replace_file(path, json.dumps(document).encode())
 
     @classmethod
     def load(cls, path: Path) -> SiteModel:

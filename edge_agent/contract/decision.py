@@ -140,17 +140,11 @@ class Decider:
         Raises:
             ValueError: the calibration is for another N of M, or the window has no length.
         """
-        if (calibration.n, calibration.m) != (rule.n, rule.m):
-            raise ValueError(
-                f"the threshold was calibrated for {calibration.n} of {calibration.m} windows and the rule says "
-                f"{rule.n} of {rule.m}: calibrate again, or keep N and M"
-            )
         if not (math.isfinite(window_s) and window_s > 0):
             raise ValueError(f"window_s must be a finite number of seconds above 0, got {window_s}")
         self._new_id = new_id
-        self._level = LevelScale(calibration).level
-        self._threshold = calibration.threshold
-        self._quiet = calibration.threshold - (1 - rule.hysteresis) * (calibration.threshold - calibration.median)
+        self._rule = rule
+        self.recalibrate(calibration)
         self._n, self._mask = rule.n, (1 << rule.m) - 1
         self._window_ns = max(round(window_s * NS), 1)
         self._hold_off_ns, self._update_ns = round(rule.hold_off_s * NS), round(rule.update_s * NS)
@@ -160,6 +154,22 @@ class Decider:
         self._anomaly: _Event | None = None
         self._faults: dict[Fault, _Event] = {}
         self._orphans: list[OpenEvent] = []
+
+    def recalibrate(self, calibration: Calibration) -> None:
+        """Go on with another threshold and level; open events stay open, and past votes count as they were cast.
+
+        Raises:
+            ValueError: the calibration is for another N of M.
+        """
+        rule = self._rule
+        if (calibration.n, calibration.m) != (rule.n, rule.m):
+            raise ValueError(
+                f"the threshold was calibrated for {calibration.n} of {calibration.m} windows and the rule says "
+                f"{rule.n} of {rule.m}: calibrate again, or keep N and M"
+            )
+        self._level = LevelScale(calibration).level
+        self._threshold = calibration.threshold
+        self._quiet = calibration.threshold - (1 - rule.hysteresis) * (calibration.threshold - calibration.median)
 
     def window(
         self,

@@ -460,3 +460,20 @@ def test_replay_in_blocks_of_any_size_decides_the_same(seed: int, cuts: list[int
     assert [dataclasses.astuple(each) for each in replayed(values, t_ns, list(range(400)))] == [
         dataclasses.astuple(each) for each in whole
     ]
+
+
+def test_another_threshold_keeps_the_event_and_decides_what_comes() -> None:
+    stream = Stream()
+    stream.score(20, 20, 20)
+    stream.decider.recalibrate(calibrated().with_threshold(100.0))
+    assert stream.score(100).level == 0.5
+    stream.score(*[20.0] * 60)
+    assert stream.told() == [("anomaly", "open", ""), ("anomaly_cleared", "close", "normal")]
+    assert len({each.id for each in stream.transitions}) == 1
+    stream.score(*[99.0] * 10)
+    assert stream.decider.open_events() == []
+
+
+def test_another_threshold_must_be_for_the_same_n_of_m() -> None:
+    with pytest.raises(ValueError, match="calibrated for 1 of 1"):
+        Stream().decider.recalibrate(calibrated(1, 1))
