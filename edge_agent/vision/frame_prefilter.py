@@ -1,0 +1,237 @@
+"""The Gaussian prefilter of frames: is this frame as usual, worth the network, or another scene altogether? Pure.
+
+    frame -> blocks (`blocks.py`) -> look (`background.py`) -> FrameCheck: state, d2, must it be scored
+
+    calibrating ──learned──> watching ──light or view changed as a whole──> scene_changed
+                                ^ └──── as it was before, or learned anew ────────┘
+
+- Two learning speeds. What looks as usual is followed within `follow_s`: the sun moves. What does not is taken in
+  within `forget_s`: a parked car is news for that long, and spreads are remembered for that long.
+- `scene_changed` comes with the first frame that shows it, so that no such frame is ever an anomaly. From then on the
+  scene is learned anew, as at first; if the old one comes back before that is done, watching goes on with it.
+- A scene that does not hold still while it is learned is not taken: the older half of its frames is dropped.
+- In mode `gate`, clear frames need not be scored, but one in `max_skip_s` is, and the first after any unknown stretch.
+- Frames run on reading time; a step back in it does no harm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from edge_agent.contract.decision import DecisionRule
+from edge_agent.contract.frames import Frame
+from edge_agent.contract.prefilter import Mode
+from edge_agent.contract.records import NS, Fault, Floats
+from edge_agent.contract.zones import Polygon, check_masks, watched_cells
+from edge_agent.vision.background import LEAST_FRAMES, Look
+from edge_agent.vision.blocks import COLUMNS, ROWS, BlockReducer
+from edge_agent.vision.scene_model import SceneModel, learn_scene
+
+MOST_FRAMES: Final = 2000
+"""Most frames learned from: 12 MB of blocks in memory."""
+
+MOST_SECONDS: Final = 7 * 86_400.0
+"""A week: no sensible time of this module is longer."""
+
+RETURN: Final = 0.5
+"""Part of the limits within which the old scene must be to be taken as back: a scene at the very limit must not go to
+and fro, since every time it comes back the learning of the new one is dropped."""
+
+STANDS_FOR_S: Final = 1.0
+"""Seconds that a frame stands for at most, or two steps of a slower camera: it tells nothing of a longer time before
+it, such as an outage."""
+
+HOLD_OFF_S: Final = 10.0
+"""Seconds of quiet that close an event of the prefilter that watches alone: a person who stands still behind a post."""
+
+
+class SceneState(StrEnum):
+    """What the prefilter knows of the scene."""
+
+    CALIBRATING = "calibrating"
+    WATCHING = "watching"
+    SCENE_CHANGED = "scene_changed"
+
+
+_FAULTS = {SceneState.CALIBRATING: Fault.CALIBRATING, SceneState.SCENE_CHANGED: Fault.SCENE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramePrefilterSettings:
+    """How a scene is learned and followed."""
+
+    mode: Mode = Mode.WATCH
+    """`gate`: the network is spared clear frames; `watch`: every frame is scored; `off`: no prefilter is made."""
+    learn_frames: int = 200
+    """Frames that a scene is learned from, 8..2000."""
+    learn_s: float = 60.0
+    """Seconds over which they are spread, 0 to a week: a tree must have moved as far as it does."""
+    follow_s: float = 60.0
+    """Seconds in which two thirds of a slow change of light or of a usual block are followed, above 0."""
+    forget_s: float = 3600.0
+    """Seconds in which two thirds of what came to stay are taken into the scene, `follow_s` or more."""
+    max_light: float = 1.5
+    """Factor by which light may change, up or down, without being another scene; above 1, at most 16."""
+    scene_share: float = 0.7
+    """Share of the watched blocks that may be strange without being another scene: the largest object. 0.1..1."""
+    max_skip_s: float = 10.0
+    """Seconds of reading time after which a frame is scored whatever the prefilter says, above 0 and up to a day."""
+    alarms_per_day: float = 1.0
+    """False alarms a day to aim at where the prefilter watches alone."""
+    masks: tuple[Polygon, ...] = ()
+    """Parts left out, each a list of corners [x, y] in 0..1 from the upper left."""
+    rule: DecisionRule = field(default_factory=lambda: DecisionRule(hold_off_s=HOLD_OFF_S))
+    """When an event opens and closes where the prefilter watches alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        if not LEAST_FRAMES <= self.learn_frames <= MOST_FRAMES:
+            raise ValueError(f"learn_frames must be {LEAST_FRAMES}..{MOST_FRAMES}, got {self.learn_frames}")
+        if not 0 <= self.learn_s <= MOST_SECONDS:
+            raise ValueError(f"learn_s must be 0..{MOST_SECONDS:.0f} seconds, got {self.learn_s}")
+        if not 0 < self.follow_s <= self.forget_s <= MOST_SECONDS:
+            raise ValueError(
+                f"expected 0 < follow_s <= forget_s <= {MOST_SECONDS:.0f} seconds, got {self.follow_s}, {self.forget_s}"
+            )
+        for name, least, most in (
+            ("max_light", 1.0, 16.0),
+            ("max_skip_s", 0.0, 86_400.0),
+            ("alarms_per_day", 0.0, 1e6),
+        ):
+            if not least < getattr(self, name) <= most:
+                raise ValueError(f"{name} must be above {least:g} and at most {most:g}, got {getattr(self, name)}")
+        if not 0.1 <= self.scene_share <= 1:  # noqa: PLR2004 - as documented
+            raise ValueError(f"scene_share must be 0.1..1, got {self.scene_share}")
+        check_masks(self.masks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameCheck:
+    """What the prefilter says of one frame."""
+
+    t_ns: int
+    state: SceneState
+    must_score: bool = False
+    """Whether the network is to see it; never while calibrating, nor in another scene."""
+    look: Look | None = None
+    """How it differs from the usual scene; None before there is one."""
+    detail: str = ""
+    """In words, for the technician: what is being learned and how far it is."""
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why the frame is neither normal nor anomalous; None while watching."""
+        return _FAULTS.get(self.state)
+
+
+class FramePrefilter:
+    """Watches the frames of one camera, in order of arrival."""
+
+    def __init__(self, settings: FramePrefilterSettings, model: SceneModel | None = None) -> None:
+        """Begin with a scene learned before, or learn one.
+
+        Raises:
+            ValueError: the masks leave nothing to watch, or the scene was learned with other masks.
+        """
+        self.settings = settings
+        self._watched = watched_cells(settings.masks, ROWS, COLUMNS)
+        if model is not None and not np.array_equal(model.watched, self._watched):
+            raise ValueError("the scene was learned with other masks: remove it, and it is learned anew")
+        self.model = model
+        """What was learned and followed so far, to be saved now and then; None before the first scene is learned."""
+        self.state = SceneState.CALIBRATING if model is None else SceneState.WATCHING
+        self.skipped = 0
+        """Frames that the network was spared."""
+        self._reducer: BlockReducer | None = None
+        self._kept: list[tuple[int, Floats]] = []
+        self._problem = ""
+        self._last_ns: int | None = None
+        self._scored_ns: int | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of the frames to learn from that are here, 0..1; 1 while watching."""
+        watching = self.state is SceneState.WATCHING
+        return 1.0 if watching else len(self._kept) / self.settings.learn_frames
+
+    def feed(self, frame: Frame) -> FrameCheck:
+        """Check a frame.
+
+        Raises:
+            ValueError: it is too small for the blocks.
+        """
+        t_ns = frame.t_ns
+        if self._reducer is None or self._reducer.shape != frame.pixels.shape:
+            width, height = frame.size
+            self._reducer = BlockReducer(height, width)
+        features = self._reducer.features(frame.pixels)
+        if self.model is None:
+            return self._learn(features, t_ns, None)
+        look = self.model.look(features)
+        if self._changed(look):
+            self.state = SceneState.SCENE_CHANGED
+            return self._learn(features, t_ns, look)
+        self.state = SceneState.WATCHING
+        self._kept, self._problem = [], ""
+        self._follow(self.model, features, look, t_ns)
+        return FrameCheck(t_ns=t_ns, state=self.state, look=look, must_score=self._must_score(look, t_ns))
+
+    def unknown(self) -> None:
+        """Take note that frames failed, were missing or not scored: the next is scored whatever it looks like."""
+        self._scored_ns = None
+
+    def _changed(self, look: Look) -> bool:
+        part = RETURN if self.state is SceneState.SCENE_CHANGED else 1.0
+        return look.changed(1 + part * (self.settings.max_light - 1), part * self.settings.scene_share)
+
+    def _must_score(self, look: Look, t_ns: int) -> bool:
+        clear = self.settings.mode is Mode.GATE and self.model is not None and look.d2 <= self.model.lower
+        recently = self._scored_ns is not None and 0 <= t_ns - self._scored_ns < self.settings.max_skip_s * NS
+        if clear and recently:
+            self.skipped += 1
+            return False
+        self._scored_ns = t_ns
+        return True
+
+    def _follow(self, model: SceneModel, features: Floats, look: Look, t_ns: int) -> None:
+        elapsed_s = 0.0 if self._last_ns is None else max(t_ns - self._last_ns, 0) / NS
+        self._last_ns = t_ns
+        step_s = min(elapsed_s, max(STANDS_FOR_S, 2 * model.frame_s))
+        quickly, slowly = (-math.expm1(-step_s / time_s) for time_s in (self.settings.follow_s, self.settings.forget_s))
+        followed = model.background.follow(features, look, quickly=quickly, slowly=slowly)
+        self.model = replace(model, background=followed)
+
+    def _learn(self, features: Floats, t_ns: int, look: Look | None) -> FrameCheck:
+        """Keep a frame to learn from, and learn when there are enough; the next frame is the first that is watched."""
+        self.unknown()
+        state, wanted = self.state, self.settings.learn_frames
+        spacing_ns = self.settings.learn_s * NS / wanted
+        if not self._kept or not 0 <= t_ns - self._kept[-1][0] < spacing_ns:
+            self._kept.append((t_ns, features))
+        detail = f"learning the scene: {len(self._kept)} of {wanted} frames{self._problem}"
+        if len(self._kept) >= wanted:
+            self._finish(t_ns)
+        return FrameCheck(t_ns=t_ns, state=state, look=look, detail=detail)
+
+    def _finish(self, t_ns: int) -> None:
+        settings = self.settings
+        try:
+            self.model = learn_scene(
+                np.stack([features for _, features in self._kept]),
+                np.array([kept_ns for kept_ns, _ in self._kept], np.int64),
+                self._watched,
+                max_light=settings.max_light,
+                scene_share=settings.scene_share,
+                rule=settings.rule,
+                alarms_per_day=settings.alarms_per_day,
+            )
+        except ValueError as error:
+            self._problem = f"; the last try failed: {error}"
+            self._kept = self._kept[len(self._kept) // 2 :]
+            return
+        self.state, self._kept, self._problem, self._last_ns = SceneState.WATCHING, [], "", t_ns
