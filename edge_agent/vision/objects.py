@@ -1,0 +1,208 @@
+"""From the regions of each frame to objects that go on: one object, one event with one id, several at once. Pure.
+
+    regions of a frame -> similarity with known objects -> best pairing (`assignment.py`) -> one Decider for each object
+
+Similarity of a region and an object is the mean of their overlap (intersection over union) and their likeness,
+exp(-D / 2): D sums the squared distance of the centres in sizes of the boxes, that of the logarithms of width and
+height, and the mean squared difference of their features, where both have any.
+
+Events are those of `contract/decision.py`: N of M frames open one, hysteresis and hold-off close it. An object that is
+not seen counts as quiet, and while its event is open it is known again where it was last seen. A region in a zone with
+a threshold of its own is decided by that threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from edge_agent.contract.calibration import Calibration
+from edge_agent.contract.decision import Decider, DecisionRule, OpenEvent
+from edge_agent.contract.records import Decision, Doubles, Fault, Unknown
+from edge_agent.contract.zones import Zone
+from edge_agent.vision.assignment import cheapest_pairs
+from edge_agent.vision.regions import MOST_REGIONS, Box, Region, in_zone
+
+LEAST_SIMILARITY: Final = 0.15
+"""Similarity from which a region may be a known object: without any overlap, a box of the same size is one object with
+that of the frame before if it went one and a half times its own size, and another if it went twice that."""
+
+MOST_OBJECTS: Final = 2 * MOST_REGIONS
+"""Objects known at a time: those of a full frame, and as many that were just there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenObject:
+    """What must outlive a restart of an object with an open event; `strict_json` writes and reads it."""
+
+    event: OpenEvent
+    box: Box
+    """Where it was last seen."""
+
+    def __post_init__(self) -> None:
+        """Refuse a box that is no part of an image: it may come from a file."""
+        if not _is_box(self.box):
+            raise ValueError(f"a box is [left, top, right, bottom] in 0..1, got {list(self.box)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectDecision:
+    """What was decided of one object in one frame."""
+
+    region: Region
+    """Where it is, or was last seen."""
+    seen: bool
+    """Whether it is in this frame."""
+    decision: Decision
+
+
+@dataclass(slots=True)
+class _Object:
+    region: Region
+    decider: Decider
+    unseen: int = 0
+    """Frames since it was last seen."""
+
+
+class Objects:
+    """Follows the objects of one camera, in order of frames."""
+
+    def __init__(
+        self,
+        rule: DecisionRule,
+        calibration: Calibration,
+        frame_s: float,
+        new_id: Callable[[], str],
+        zones: tuple[Zone, ...] = (),
+    ) -> None:
+        """Begin without objects.
+
+        Args:
+            rule: when the event of an object opens and closes.
+            calibration: of the map's cells, made for the rule's N of M.
+            frame_s: seconds between frames, above 0.
+            new_id: gives a fresh id for each event.
+            zones: as the regions are found with.
+
+        Raises:
+            ValueError: the calibration is for another N of M, or `frame_s` is not above 0.
+        """
+        self._rule, self._frame_s, self._new_id = rule, frame_s, new_id
+        self._calibrations = {"": calibration} | {zone.name: in_zone(calibration, zone) for zone in zones}
+        self._quiet = calibration.median
+        self._objects: list[_Object] = []
+        self._decider(zone="")
+        self.dropped = 0
+        """Regions that could not be followed, since there were too many objects."""
+
+    def update(self, t_ns: int, regions: Iterable[Region]) -> list[ObjectDecision]:
+        """Decide one frame.
+
+        Args:
+            t_ns: its reading time.
+            regions: what stands out in it; more than MOST_REGIONS are not followed.
+
+        Returns:
+            A decision for each object, oldest object first; one that was forgotten comes no more.
+        """
+        fresh = list(regions)
+        self.dropped += max(len(fresh) - MOST_REGIONS, 0)
+        fresh = fresh[:MOST_REGIONS]
+        known = self._objects[:]
+        of_object = dict(_pairs([each.region for each in known], fresh))
+        taken = set(of_object.values())
+        decided = [
+            self._decide(each, fresh[of_object[i]] if i in of_object else None, t_ns) for i, each in enumerate(known)
+        ]
+        decided += [one for i, region in enumerate(fresh) if i not in taken and (one := self._begin(region, t_ns))]
+        self._objects = [each for each in self._objects if each.unseen < self._rule.m or each.decider.open_events()]
+        return decided
+
+    def unknown(self, unknown: Unknown) -> None:
+        """Take note of a stretch without frames: objects are kept as they are, and N of M begins anew.
+
+        The fault itself is the stream's event, not one of each object.
+        """
+        for each in self._objects:
+            each.decider.unknown(replace(unknown, fault=Fault.NOT_READY))
+
+    def restore(self, objects: Iterable[OpenObject]) -> None:
+        """Take over objects whose events were open when the agent stopped; each goes on if it is seen where it was."""
+        for each in objects:
+            decider = self._decider(zone="")
+            decider.restore([each.event])
+            self._objects.append(_Object(Region(box=each.box, score=self._quiet, area=_area(each.box)), decider))
+
+    def open_objects(self) -> list[OpenObject]:
+        """Return what `restore` needs after a restart."""
+        return [
+            OpenObject(event=event, box=each.region.box)
+            for each in self._objects
+            for event in each.decider.open_events()
+        ]
+
+    def _decider(self, zone: str) -> Decider:
+        return Decider(self._rule, self._calibrations[zone], self._frame_s, self._new_id)
+
+    def _begin(self, region: Region, t_ns: int) -> ObjectDecision | None:
+        if len(self._objects) >= MOST_OBJECTS:
+            self.dropped += 1
+            return None
+        self._objects.append(_Object(region, self._decider(region.zone)))
+        return self._decide(self._objects[-1], region, t_ns)
+
+    def _decide(self, each: _Object, region: Region | None, t_ns: int) -> ObjectDecision:
+        if region is None:
+            each.unseen += 1
+            decision = each.decider.window(t_ns, score=self._quiet)
+        else:
+            if region.zone != each.region.zone:
+                each.decider.recalibrate(self._calibrations[region.zone])
+            each.region, each.unseen = region, 0
+            decision = each.decider.window(t_ns, score=region.score)
+        return ObjectDecision(region=each.region, seen=region is not None, decision=decision)
+
+
+def similarity(known: list[Region], fresh: list[Region]) -> Doubles:
+    """Return the similarity of each known region with each fresh one, float64 [known, fresh] in 0..1."""
+    one = np.array([region.box for region in known], np.float64).reshape(-1, 1, 4)
+    other = np.array([region.box for region in fresh], np.float64).reshape(1, -1, 4)
+    sizes, other_sizes = one[..., 2:] - one[..., :2], other[..., 2:] - other[..., :2]
+    shared = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    both = np.clip(shared, 0.0, None).prod(axis=-1)
+    overlap = both / (sizes.prod(axis=-1) + other_sizes.prod(axis=-1) - both)
+    way = (one[..., :2] + one[..., 2:] - other[..., :2] - other[..., 2:]) / (sizes + other_sizes)
+    distance = (way**2).sum(axis=-1) + (np.log(sizes / other_sizes) ** 2).sum(axis=-1)
+    distance += [[_difference(a.features, b.features) for b in fresh] for a in known]
+    alike: Doubles = (overlap + np.exp(-distance / 2)) / 2
+    return alike
+
+
+def _pairs(known: list[Region], fresh: list[Region]) -> list[tuple[int, int]]:
+    """Return which known region is which fresh one: the pairing of the greatest similarity in all."""
+    if not known or not fresh:
+        return []
+    alike = similarity(known, fresh)
+    alike[alike < LEAST_SIMILARITY] = 0.0
+    return [(i, j) for i, j in cheapest_pairs(-alike) if alike[i, j] > 0]
+
+
+def _difference(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    if not one or len(one) != len(other):
+        return 0.0
+    return sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) / len(one)
+
+
+def _area(box: Box) -> float:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
+
+
+def _is_box(box: Box) -> bool:
+    if len(box) != 4 or not all(math.isfinite(value) and 0 <= value <= 1 for value in box):  # noqa: PLR2004
+        return False
+    return box[0] < box[2] and box[1] < box[3]

@@ -1,0 +1,193 @@
+"""From a map to regions: which cells stand out, which belong together, where they are and how strong.
+
+    map [h, w] > threshold of the cell's zone, masks left out -> connected components -> regions, strongest first
+
+A map that is not finite where it is watched is a failure of the graph and raises: it is never "nothing there". The
+number of regions is bounded, so that a map gone wild costs no more than a busy one; what is left out is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.contract.calibration import Calibration
+from edge_agent.contract.records import Floats
+from edge_agent.contract.zones import MOST_ZONES, Cells, Polygon, Zone, cells_in, check_masks, watched_cells
+from edge_agent.errors import ScoringError
+
+MOST_REGIONS: Final = 32
+"""Regions of one frame that are kept, the strongest: nobody looks at more, and matching them takes less than a
+frame."""
+
+MOST_CELLS: Final = 1 << 20
+"""Most cells of a map; the largest detectors give some 50,000."""
+
+Box = tuple[float, ...]
+"""(left, top, right, bottom), each 0..1 of the image, left < right and top < bottom."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalisationSettings:
+    """What of a map counts, and how a region is scored."""
+
+    zones: tuple[Zone, ...] = ()
+    """Parts with a threshold of their own; where they overlap the first holds, outside all the model's own does."""
+    masks: tuple[Polygon, ...] = ()
+    """Parts left out, each a list of corners [x, y] in 0..1 from the upper left."""
+    top_share: float = 0.0
+    """Share of a region's cells, the strongest, whose mean is its score; 0: the strongest alone. 0..1."""
+    least_area: float = 0.0
+    """Smallest region that counts, as a share of the image, 0..1."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range, and two zones of one name."""
+        for name in ("top_share", "least_area"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be 0..1, got {getattr(self, name)}")
+        names = [zone.name for zone in self.zones]
+        if len(names) > MOST_ZONES or len(set(names)) < len(names):
+            raise ValueError(f"expected at most {MOST_ZONES} zones of different names, got {names}")
+        check_masks(self.masks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A part of one frame that stands out."""
+
+    box: Box
+    score: float
+    """In the unit of the map."""
+    area: float
+    """Share of the image, 0..1, above 0."""
+    zone: str = ""
+    """Where its strongest cell lies; empty: in none."""
+    features: tuple[float, ...] = ()
+    """Mean of what was given with the map, such as colours: tells objects apart that come close to each other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regions:
+    """What stands out in one frame."""
+
+    found: tuple[Region, ...]
+    """Strongest first, at most MOST_REGIONS."""
+    dropped: int = 0
+    """Weaker regions beyond that."""
+
+
+class Localiser:
+    """Finds the regions of maps of one size."""
+
+    def __init__(self, settings: LocalisationSettings, calibration: Calibration, height: int, width: int) -> None:
+        """Lay out zones and masks.
+
+        Args:
+            settings: zones, masks and scores.
+            calibration: of the map's cells.
+            height: cells of a map from top to bottom.
+            width: cells from left to right.
+
+        Raises:
+            ValueError: the masks leave nothing to watch, or the map has no cells or too many.
+        """
+        if not (height > 0 and width > 0 and height * width <= MOST_CELLS):
+            raise ValueError(f"expected a map of 1..{MOST_CELLS} cells, got {height} x {width}")
+        self._settings = settings
+        self._watched = watched_cells(settings.masks, height, width)
+        self._zone = np.full((height, width), -1)
+        self._threshold = np.full((height, width), calibration.threshold)
+        for i in reversed(range(len(settings.zones))):
+            cells = cells_in(settings.zones[i].polygon, height, width)
+            self._zone[cells] = i
+            self._threshold[cells] = in_zone(calibration, settings.zones[i]).threshold
+        self._threshold[~self._watched] = np.inf
+
+    def locate(self, values: Floats, features: Floats | None = None) -> Regions:
+        """Find the regions of a map.
+
+        Args:
+            values: float32 [h, w], larger is stranger.
+            features: float32 [h, w, d] of each cell, in units of which 1 is a clear difference; None: without.
+
+        Raises:
+            ScoringError: the map is not of the expected size, or not finite where it is watched.
+        """
+        if values.shape != self._threshold.shape:
+            raise ScoringError(f"the graph gave a map of {list(values.shape)}, expected {list(self._threshold.shape)}")
+        broken = int(np.sum(self._watched & ~np.isfinite(values)))
+        if broken:
+            raise ScoringError(f"the graph gave a map with {broken} of {values.size} cells that are not finite")
+        labels = components(values > self._threshold)
+        order = np.argsort(labels, axis=None, kind="stable")[np.count_nonzero(labels == 0) :]
+        if not len(order):
+            return Regions(found=())
+        starts = np.flatnonzero(np.diff(labels.ravel()[order], prepend=0))
+        parts = [part for part in np.split(order, starts[1:]) if len(part) >= self._settings.least_area * values.size]
+        parts.sort(key=lambda part: -float(values.ravel()[part].max()))
+        found = [self._region(values, features, part) for part in parts[:MOST_REGIONS]]
+        found.sort(key=lambda region: -region.score)
+        return Regions(found=tuple(found), dropped=max(len(parts) - MOST_REGIONS, 0))
+
+    def _region(self, values: Floats, features: Floats | None, cells: NDArray[np.intp]) -> Region:
+        height, width = values.shape
+        y, x = np.divmod(cells, width)
+        strengths = np.sort(values.ravel()[cells].astype(np.float64))[::-1]
+        top = max(math.ceil(self._settings.top_share * len(cells)), 1)
+        zone = int(self._zone.ravel()[cells[np.argmax(values.ravel()[cells])]])
+        of_cells = () if features is None else features[y, x].mean(axis=0, dtype=np.float64).tolist()
+        return Region(
+            box=(x.min() / width, y.min() / height, (x.max() + 1) / width, (y.max() + 1) / height),
+            score=float(strengths[:top].mean()),
+            area=len(cells) / values.size,
+            zone=self._settings.zones[zone].name if zone >= 0 else "",
+            features=tuple(of_cells),
+        )
+
+
+def in_zone(calibration: Calibration, zone: Zone) -> Calibration:
+    """Return the calibration with the threshold of a zone; its own grade where the zone does not change it."""
+    if zone.factor == 1:
+        return calibration
+    return calibration.with_threshold(calibration.median + zone.factor * (calibration.threshold - calibration.median))
+
+
+def components(mask: Cells) -> NDArray[np.int64]:
+    """Return the 8-connected components of true cells, int64 [h, w]: 1, 2, ... in reading order, 0 where false.
+
+    Every cell begins as a component of its own and points at itself. In each round a component takes the lowest that it
+    touches (hooking) and pointers are followed to their ends (shortcutting), so that their number at least halves
+    (Shiloach and Vishkin 1982, "An O(log n) parallel connectivity algorithm", J. Algorithms 3).
+    """
+    parent = np.arange(mask.size, dtype=np.int64)
+    one, other = _neighbours(mask)
+    while len(one):
+        low, high = np.minimum(parent[one], parent[other]), np.maximum(parent[one], parent[other])
+        np.minimum.at(parent, high, low)
+        while not np.array_equal(grand := parent[parent], parent):
+            parent = grand
+        apart = parent[one] != parent[other]
+        one, other = one[apart], other[apart]
+    labels = np.zeros(mask.size, np.int64)
+    cells = mask.ravel()
+    labels[cells] = np.unique(parent[cells], return_inverse=True)[1] + 1
+    return labels.reshape(mask.shape)
+
+
+def _neighbours(mask: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of true cells that touch, sideways, downwards and across, each as places in the flat map."""
+    places = np.arange(mask.size, dtype=np.int64).reshape(mask.shape)
+    pairs = (
+        (np.s_[:, :-1], np.s_[:, 1:]),
+        (np.s_[:-1, :], np.s_[1:, :]),
+        (np.s_[:-1, :-1], np.s_[1:, 1:]),
+        (np.s_[:-1, 1:], np.s_[1:, :-1]),
+    )
+    both = [(places[one], places[other], mask[one] & mask[other]) for one, other in pairs]
+    return np.concatenate([one[here] for one, _, here in both]), np.concatenate(
+        [other[here] for _, other, here in both]
+    )
