@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks import path, prefilter, service, vus
+from benchmarks import frames, path, prefilter, service, vus
 from benchmarks.figures import Figure, main
 
 
 def all_figures() -> list[Figure]:
     """Measure every part."""
-    return prefilter.all_figures() + path.all_figures() + service.all_figures() + vus.all_figures()
+    parts = (prefilter, frames, path, service, vus)
+    return [figure for part in parts for figure in part.all_figures()]
 
 
 if __name__ == "__main__":
