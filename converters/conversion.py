@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.refusal import Refused
 from edge_agent.contract.records import Floats
@@ -41,6 +42,10 @@ REFERENCE = "reference"
 
 STEP_TIMEOUT_S = 1800.0
 """Longest that a child may take; an unrolled LSTM of 64 steps takes some 60 s in int8, a hang takes for ever."""
+
+
+Inputs = Floats | NDArray[np.uint8]
+"""Windows or sequences, or frames."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,8 +117,8 @@ def convert(
     saved_model: Path,
     *,
     formats: Sequence[str],
-    samples: Floats,
-    cases: Floats,
+    samples: Inputs,
+    cases: Inputs,
     streaming: bool,
     out: Path,
     progress: Callable[[str], None] = lambda _: None,
@@ -124,8 +129,9 @@ def convert(
     Args:
         saved_model: the run's `graph/`.
         formats: of `FORMATS`.
-        samples: float32 [k, T, C] windows (streaming: [s, L, C] sequences) that set the ranges of int8.
-        cases: float32 [k, T, C] windows (streaming: [k, L, C] sequences) for the reference scores.
+        samples: float32 [k, T, C] windows (streaming: [s, L, C] sequences) or uint8 [k, H, W, 3] frames that set the
+            ranges of int8.
+        cases: the same for the reference scores.
         streaming: the graph takes one row at a time.
         out: folder for the files; made if missing.
         progress: told what is being done.
@@ -137,6 +143,7 @@ def convert(
     job = {
         "saved_model": str(saved_model.resolve()),
         "out": str(out.resolve()),
+        "input": "frame" if samples.dtype == np.uint8 else "window",
         "streaming": streaming,
         "samples": str((out / "samples.npy").resolve()),
         "cases": str((out / "cases.npy").resolve()),

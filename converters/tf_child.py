@@ -109,20 +109,23 @@ def _float16(job: dict[str, Any]) -> bytes:
 
 
 def _int8(job: dict[str, Any], kinds: frozenset[str] | None = None) -> bytes:
-    """Quantize the body's operators (of these kinds only, where given) on ranges seen along the samples."""
+    """Quantize the body's operators (of these kinds only, where given) on ranges seen along the samples.
+
+    The others are kept out by the names of their outputs; kinds that are never quantized by kind as well, since an
+    operator with two outputs (TOPK_V2) is not known by their names.
+    """
     import tensorflow as tf
 
     found = operators(_float32(job))
-    outside = [
-        name
-        for operator in found
-        for name in operator.outputs
-        if not in_body(name) or (kinds is not None and operator.name not in kinds)
+    quantized = [
+        operator for operator in found if in_body(operator.outputs[0]) and (kinds is None or operator.name in kinds)
     ]
-    if len(outside) == sum(len(operator.outputs) for operator in found):
+    if not quantized:
         raise Refused(
             "the detector has no body to quantize: all of its operators are front or head, which stay float32"
         )
+    outside = [name for operator in found if operator not in quantized for name in operator.outputs]
+    kinds_outside = sorted({operator.name for operator in found} - {operator.name for operator in quantized})
     samples = list(_samples(job))
     converter = _converter(job)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -131,7 +134,9 @@ def _int8(job: dict[str, Any], kinds: frozenset[str] | None = None) -> bytes:
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter,
         debug_dataset=lambda: iter(samples),
-        debug_options=tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=outside),
+        debug_options=tf.lite.experimental.QuantizationDebugOptions(
+            denylisted_nodes=outside, denylisted_ops=kinds_outside
+        ),
     )
     return bytes(debugger.get_nondebug_quantized_model())
 
@@ -161,10 +166,10 @@ def _along(signature: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
 
 
 def _samples(job: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
-    """Calibration inputs: windows [k, T, C], or along sequences [s, L, C] every row with its true states."""
+    """Calibration inputs: windows, frames, or along sequences [s, L, C] every row with its true states."""
     arrays = np.load(job["samples"], allow_pickle=False)
     if not job["streaming"]:
-        yield from ({"window": window[np.newaxis]} for window in arrays)
+        yield from ({job["input"]: one[np.newaxis]} for one in arrays)
         return
     along = _along(_signature(job))
     for sequence in arrays:
@@ -175,10 +180,11 @@ def _samples(job: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _reference(job: dict[str, Any]) -> np.ndarray:
-    """Scores of the float model itself: [k] for windows, [k, L] along sequences."""
+    """Scores of the float model itself: [k] for windows and frames, [k, L] along sequences."""
     signature, cases = _signature(job), np.load(job["cases"], allow_pickle=False)
     if not job["streaming"]:
-        return np.array([signature(window=window[np.newaxis])["score"].numpy()[0] for window in cases], np.float32)
+        scores = [signature(**{job["input"]: one[np.newaxis]})["score"].numpy()[0] for one in cases]
+        return np.array(scores, np.float32)
     along = _along(signature)
     return np.array([along(sequence)["score"][:, 0] for sequence in cases], np.float32)
 

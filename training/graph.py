@@ -168,13 +168,17 @@ class ScoreGraph:
     """A function of tensors and the shapes it is traced with."""
 
     function: Callable[..., Outputs]
-    """Takes `inputs` by name; gives `score` [1], perhaps `contributions` [1, C], and every `state_<name>` it takes."""
+    """Takes `inputs` by name; gives `score` [1], perhaps `contributions` [1, C] or `map` [1, h, w], and every
+    `state_<name>` it takes."""
     inputs: Mapping[str, tuple[int, ...]]
-    """Static float32 shapes, `window` first."""
+    """Static shapes, `window` (float32) or `frame` (uint8 [1, H, W, 3]) first; states are float32."""
 
     def concrete(self) -> Any:
         """Trace the function with its static shapes."""
-        specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in self.inputs.items()}
+        specs = {
+            name: tf.TensorSpec(shape, tf.uint8 if name == "frame" else tf.float32, name=name)
+            for name, shape in self.inputs.items()
+        }
         return tf.function(self.function, autograph=False).get_concrete_function(**specs)
 
     def save(self, folder: Path) -> None:
