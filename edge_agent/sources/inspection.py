@@ -28,8 +28,8 @@ MAX_SEVERITY = 4.0
 
 _MARGIN = 0.25
 """Share of a side that is drawn beyond the view, so that a moved camera sees something there."""
-_TREMBLE_PX = 2
-"""How far the plate lies off its place, pixels either way."""
+_TREMBLE_SHARE = 0.004
+"""How far the plate lies off its place either way, as a share of the width."""
 _NOISE = 2.0
 """Standard deviation of the sensor's noise, in steps of 255: a small sensor indoors."""
 _NOISE_IMAGES = 4
@@ -147,7 +147,8 @@ class InspectionScene:
         """What the lens shows, without noise: float32 [height, width, 3]."""
         light = 1 + _LIGHT_WANDER * float(rng.standard_normal())
         scene = self._fixture.copy()
-        down, right = (int(shift) for shift in rng.integers(-_TREMBLE_PX, _TREMBLE_PX + 1, 2))
+        tremble = round(_TREMBLE_SHARE * self._width)
+        down, right = (int(shift) for shift in rng.integers(-tremble, tremble + 1, 2))
         if SceneFaultKind.MISSING not in active:
             plate = self._plate
             if severity := active.get(SceneFaultKind.SCRATCH):

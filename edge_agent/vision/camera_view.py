@@ -1,0 +1,275 @@
+"""What a small luma image tells of the camera itself, beside a learned reference. Pure; numpy alone.
+
+    bright     luma that the brightest tenth of the cells reaches: how much light there is
+    gain       light now / light when learned
+    changed    share of the cells whose luma is not the learned one: how much of the picture is something else?
+    structure  detail now / (gain x detail when learned), where most is left: is there anything of the view at all?
+    sharpness  the same, median: is it in focus?
+    pattern    median correlation of the pixels of a cell with the learned ones: is it still the same thing, if blurred?
+    shift      where the view has gone, by phase correlation
+
+Light multiplies a picture, so every measure but `bright` and `changed` is a ratio that does not change with it. Detail
+is the root mean square of differences between neighbours: blurring an edge lowers its square, not its height. It is
+looked at in structured cells, those whose detail stands well above what changes there from frame to frame: noise and
+leaves in the wind tell nothing of the lens. Where they are too few there is no `structure`; a view that does not hold
+still has no `shift`. `pattern` tells a lens out of focus, under which things stay what they are, from a part that is
+missing and took its detail along.
+
+Sources: phase correlation: Kuglin and Hines, "The phase correlation image alignment method", Proc. IEEE Conf.
+Cybernetics and Society, 1975. Camera tampering by comparison with a background: Ribnick et al., "Real-time detection of
+camera tampering", AVSS 2006; Saglam and Temizel, "Real-time adaptive camera tamper detection", AVSS 2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.contract.records import Doubles, Floats
+
+Phases = NDArray[np.complex64 | np.complex128]
+"""Spectrum of phases alone; of single precision from numpy 2 on."""
+
+HEIGHT: Final = 120
+WIDTH: Final = 160
+"""Size of the luma image: a quarter of 640 x 480, fine enough to see a lens out of focus by some pixels of that."""
+
+CELL: Final = 10
+"""Pixels of the luma image along a side of a cell: 12 x 16 cells."""
+
+BRIGHT_SHARE: Final = 0.9
+"""Cells below `bright`: a pilot lamp in a dark hall lights fewer than the rest."""
+
+STRUCTURED: Final = 4.0
+"""Detail of a structured cell, at least, in units of what changes there from frame to frame."""
+
+LEAST_CHANGE: Final = 0.25
+"""What is taken to change in a cell at least, in steps of 255: a simulated or still picture has no noise."""
+
+MOST_STRUCTURED: Final = 64
+"""Structured cells looked at, the best ones: a third of all, which something in front must hide half of to mislead."""
+
+LEAST_STRUCTURED: Final = 12
+"""Fewer structured cells than these say nothing of the lens."""
+
+LEFT_SHARE: Final = 0.8
+"""Structured cells below `structure`: what covers a lens leaves detail in a few at its rim."""
+
+SAME: Final = 0.15
+"""Luma of a cell that has not changed is so near to what was learned, as a share of that."""
+
+SAME_STEPS: Final = 3.0
+"""And so near in steps of 255, which is rounding and noise in dark cells."""
+
+LEAST_PEAK: Final = 0.35
+"""Height of the peak of the phase correlation (1: nothing but a shift) from which a shift is believed. What covers the
+lens reaches 0.2, a shifted view 0.8 (`python -m benchmarks.camera` prints both)."""
+
+STEADY_SHARE: Final = 0.75
+"""Learned images that lie on their mean, at least, for a view that holds still: all but those of passers-by."""
+
+TREMBLE: Final = 1
+"""Pixels of the image at half its size that a view may shift and still count as still: a mast in the wind."""
+
+COARSEST: Final = 0.25
+"""Spatial frequencies above this, in cycles a pixel, are noise and edges between pixels: damped as by a Gaussian."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class View:
+    """One luma image, measured alone."""
+
+    luma: Floats
+    """float32 [HEIGHT, WIDTH], 0..255."""
+    cells: Doubles
+    """float64 [12, 16] mean luma."""
+    detail: Doubles
+    """float64 [12, 16] root mean square of the differences of neighbours, along rows and columns."""
+
+    @classmethod
+    def of(cls, luma: Floats) -> View:
+        """Measure float32 [HEIGHT, WIDTH].
+
+        Raises:
+            ValueError: another shape.
+        """
+        if luma.shape != (HEIGHT, WIDTH):
+            raise ValueError(f"expected luma of {HEIGHT} x {WIDTH}, got {list(luma.shape)}")
+        squares = np.zeros_like(luma)
+        squares[:-1] += (luma[1:] - luma[:-1]) ** 2
+        squares[:, :-1] += (luma[:, 1:] - luma[:, :-1]) ** 2
+        return cls(luma=luma, cells=_cell_means(luma), detail=np.sqrt(_cell_means(squares)))
+
+    @property
+    def bright(self) -> float:
+        """Luma that the brightest tenth of the cells reaches, 0..255."""
+        return float(np.sort(self.cells, axis=None)[int(BRIGHT_SHARE * self.cells.size)])
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the cells' luma by their mean: 0 where there is nothing to see."""
+        return float(self.cells.std() / max(self.cells.mean(), 1.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What is left of the detail of the view."""
+
+    structure: float
+    """0 (nothing left) to about 1 and on."""
+    sharpness: float
+    """0 to about 1 (as sharp as learned) and on."""
+    pattern: float
+    """-1..1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A view beside the reference."""
+
+    gain: float
+    """0 and up."""
+    changed: float
+    """0..1."""
+    left: Structure | None
+    """None: the view has too little structure to tell."""
+    shift: tuple[float, float] | None
+    """Down and right, as shares of the width; None: none that is beyond a tremble and sure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reference:
+    """How the view looks when the camera is well."""
+
+    luma: Floats
+    """float32 [HEIGHT, WIDTH] mean of the learned images."""
+    cells: Doubles
+    """float64 [12, 16] mean of its cells."""
+    detail: Doubles
+    """float64 [12, 16] median detail of single images."""
+    within: Floats
+    """float32 [HEIGHT, WIDTH] `luma` less that of its cell."""
+    structured: NDArray[np.int64]
+    """Flat indices of the structured cells; empty where they are too few."""
+    spectrum: Phases
+    """complex [60, 41] of `luma`, for the phase correlation."""
+    steady: bool
+    """The learned images lie on each other: a shift can be told."""
+
+    @classmethod
+    def learn(cls, views: Sequence[View]) -> Reference:
+        """Learn from at least two views of a camera that is well.
+
+        Raises:
+            ValueError: fewer than two.
+        """
+        if len(views) < 2:  # noqa: PLR2004 - what changes takes two
+            raise ValueError(f"expected at least two views, got {len(views)}")
+        lumas = np.stack([view.luma for view in views])
+        mean: Floats = lumas.mean(axis=0, dtype=np.float64).astype(np.float32)
+        detail = np.median([view.detail for view in views], axis=0)
+        changes = np.sqrt(np.mean([_cell_means((after - before) ** 2) for before, after in pairwise(lumas)], axis=0))
+        surplus = (detail / np.maximum(changes, LEAST_CHANGE)).ravel()
+        best = np.argsort(-surplus, kind="stable")[:MOST_STRUCTURED]
+        structured = best[surplus[best] >= STRUCTURED]
+        if len(structured) < LEAST_STRUCTURED:
+            structured = structured[:0]
+        of_mean = _spectrum(mean)
+        peaks = [_peak(_spectrum(view.luma), of_mean) for view in views]
+        still = [height >= LEAST_PEAK and max(abs(down), abs(right)) <= TREMBLE for height, down, right in peaks]
+        steady = float(np.mean(still)) >= STEADY_SHARE
+        cells = _cell_means(mean)
+        return cls(
+            luma=mean,
+            cells=cells,
+            within=_within(mean, cells),
+            detail=detail,
+            structured=structured,
+            spectrum=of_mean,
+            steady=steady,
+        )
+
+    def compare(self, view: View) -> Comparison:
+        """Compare a view that is not dark."""
+        gain = float(np.median(view.cells / np.maximum(self.cells, 1.0)))
+        same = np.abs(view.cells - self.cells) <= SAME * self.cells + SAME_STEPS
+        left = self._left(view, gain) if len(self.structured) else None
+        return Comparison(gain=gain, changed=1 - float(same.mean()), left=left, shift=self._shift(view))
+
+    def _left(self, view: View, gain: float) -> Structure:
+        where = self.structured
+        left = view.detail.ravel()[where] / np.maximum(gain * self.detail.ravel()[where], 1e-3)
+        within = _within(view.luma, view.cells)
+        powers = _cell_means(within**2) * _cell_means(self.within**2)
+        alike = _cell_means(within * self.within) / np.sqrt(powers + 1e-6)
+        return Structure(
+            structure=float(np.sort(left)[int(LEFT_SHARE * len(left))]),
+            sharpness=float(np.median(left)),
+            pattern=float(np.median(alike.ravel()[where])),
+        )
+
+    def _shift(self, view: View) -> tuple[float, float] | None:
+        if not self.steady:
+            return None
+        height, down, right = shift_peak(self, view)
+        seen = height >= LEAST_PEAK and max(abs(down), abs(right)) > TREMBLE
+        return (2 * down / WIDTH, 2 * right / WIDTH) if seen else None
+
+
+def shift_peak(reference: Reference, view: View) -> tuple[float, int, int]:
+    """Height of the peak of the phase correlation (1: the same image), and the shift down and right.
+
+    In pixels of the image at half its size, 60 x 80.
+    """
+    return _peak(_spectrum(view.luma), reference.spectrum)
+
+
+def _cell_means(values: Floats) -> Doubles:
+    """Mean of each cell of float32 [HEIGHT, WIDTH]: float64 [12, 16]."""
+    bands = values.reshape(HEIGHT // CELL, CELL, WIDTH).sum(axis=1)
+    return bands.reshape(HEIGHT // CELL, WIDTH // CELL, CELL).sum(axis=2) / np.float64(CELL**2)
+
+
+def _within(luma: Floats, cells: Doubles) -> Floats:
+    """Luma less that of its cell: float32 [HEIGHT, WIDTH]."""
+    shape = (HEIGHT // CELL, CELL, WIDTH // CELL, CELL)
+    within: Floats = luma.reshape(shape) - cells.astype(np.float32)[:, np.newaxis, :, np.newaxis]
+    return within.reshape(HEIGHT, WIDTH)
+
+
+def _grid() -> tuple[Floats, Floats]:
+    """Window and spectral weights of the phase correlation, made once."""
+    rows, columns = HEIGHT // 2, WIDTH // 2
+    window = np.hanning(rows)[:, np.newaxis] * np.hanning(columns)
+    frequency = np.hypot(np.fft.fftfreq(rows)[:, np.newaxis], np.fft.rfftfreq(columns))
+    weights = np.exp(-0.5 * (frequency / (COARSEST / 2)) ** 2)
+    weights[0, 0] = 0.0
+    return window.astype(np.float32), weights.astype(np.float32)
+
+
+_WINDOW, _WEIGHTS = _grid()
+_FULL = float(np.fft.irfft2(_WEIGHTS, s=_WINDOW.shape).max())
+"""Height of the peak of an image with itself."""
+
+
+def _spectrum(luma: Floats) -> Phases:
+    """Spectrum of the image at half its size, of phases alone: complex [60, 41]."""
+    half = luma[::2] + luma[1::2]
+    half = half[:, ::2] + half[:, 1::2]
+    spectrum = np.fft.rfft2((half - half.mean()) * _WINDOW)
+    phases: Phases = spectrum / np.maximum(np.abs(spectrum), 1e-9)
+    return phases
+
+
+def _peak(one: Phases, other: Phases) -> tuple[float, int, int]:
+    """Peak of the phase correlation, as `shift_peak`."""
+    surface = np.fft.irfft2(one * np.conj(other) * _WEIGHTS, s=_WINDOW.shape)
+    rows, columns = surface.shape
+    down, right = divmod(int(surface.argmax()), columns)
+    height = float(surface[down, right]) / _FULL
+    return height, down - rows * (down > rows // 2), right - columns * (right > columns // 2)
