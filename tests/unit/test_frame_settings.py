@@ -2,6 +2,8 @@ import dataclasses
 
 import pytest
 
+from edge_agent.config import _build
+from edge_agent.errors import Problem
 from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings, cameras, fourcc
 from edge_agent.sources.frame_settings import FRAME_KINDS
 from edge_agent.sources.picamera import PicameraSettings
@@ -80,3 +82,15 @@ def test_cameras_are_named_by_what_does_not_change(tmp_path):
 
 def test_a_pixel_format_is_the_number_of_its_letters():
     assert fourcc("MJPG") == 0x47504A4D
+
+
+@pytest.mark.parametrize("kind", FRAME_KINDS)
+def test_every_setting_can_be_read_from_a_settings_file(kind):
+    cls = FRAME_KINDS[kind]
+    settings = cls(**REQUIRED.get(kind, {}))
+    table = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
+    problems: list[Problem] = []
+    assert _build(cls, table, "streams.view.source", problems) == settings
+    assert problems == []
+    assert _build(cls, {**table, "no_such": 1}, "streams.view.source", problems) is None
+    assert "no_such" in str(problems[0])
