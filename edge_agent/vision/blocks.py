@@ -3,7 +3,8 @@
 Luma is the mean of all pixels of a block, not of a few samples of it (`small_luma`, which is enough to tell that a
 camera is covered): a thing of a few pixels counts wherever in the block it is, and noise averages out. Texture is the
 mean absolute difference of neighbouring pixels of a row: it tells a grey coat from a grey wall. It is taken from the
-green channel, which has most of the luma, and from a few rows of a block only.
+green channel, which has most of the luma, and from a few rows of a block only. Neither sees beyond its block: what
+moves in a masked one does not show in its neighbours.
 
 Rows are summed as integers first, so that weights, channels and columns are one small matrix product
 (`python -m benchmarks.frames` measures it).
@@ -59,6 +60,7 @@ class BlockReducer:
         self._heights = np.diff(self._bands).astype(np.float32)[:, np.newaxis]
         self._step = max(1, int(min(np.diff(self._bands))) // TEXTURE_ROWS)
         self._texture = _averages(columns, width)[:-1]
+        self._texture[[end - 1 for end in columns[1:-1]]] = 0.0
         self._texture /= self._texture.sum(axis=0)
 
     def features(self, pixels: Pixels) -> Floats:

@@ -141,7 +141,7 @@ class Localiser:
         zone = int(self._zone.ravel()[cells[np.argmax(values.ravel()[cells])]])
         of_cells = () if features is None else features[y, x].mean(axis=0, dtype=np.float64).tolist()
         return Region(
-            box=(x.min() / width, y.min() / height, (x.max() + 1) / width, (y.max() + 1) / height),
+            box=(int(x.min()) / width, int(y.min()) / height, int(x.max() + 1) / width, int(y.max() + 1) / height),
             score=float(strengths[:top].mean()),
             area=len(cells) / values.size,
             zone=self._settings.zones[zone].name if zone >= 0 else "",

@@ -79,6 +79,12 @@ def test_regions_come_strongest_first_and_small_ones_can_be_left_out() -> None:
     assert [region.score for region in localiser(least_area=2 / 800).locate(values).found] == [30, 20]
 
 
+def test_regions_are_ordered_by_their_score_not_by_their_strongest_cell() -> None:
+    values = blank()
+    values[0, :4], values[9, 9] = (50, 11, 11, 11), 30
+    assert [region.score for region in localiser(top_share=1.0).locate(values).found] == [30, 20.75]
+
+
 def test_features_are_the_mean_of_the_regions_cells() -> None:
     values, features = blank(), np.zeros((20, 40, 2), np.float32)
     values[3, 3:5] = 20

@@ -43,6 +43,8 @@ def test_a_polygon_smaller_than_a_cell_has_the_cell_it_lies_in() -> None:
 
 def test_masks_are_left_out_and_must_leave_something() -> None:
     assert watched_cells((LEFT_HALF,), 4, 4).tolist() == [[False, False, True, True]] * 4
+    bottom = ((0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0))
+    assert watched_cells((LEFT_HALF, bottom), 2, 2).tolist() == [[False, True], [False, False]]
     with pytest.raises(ValueError, match="leave something to watch"):
         watched_cells((LEFT_HALF, EVERYTHING), 4, 4)
 
