@@ -32,8 +32,8 @@ class NormalData:
 class Detector(ABC, Generic[S]):
     """A way to score how strange a window is.
 
-    The score is a distance, a squared distance or log-odds: larger is stranger, finite for any finite or infinite
-    reading, and it does not fall while a fault grows (see `training.graph`).
+    The score is a distance, a squared distance, -log density or log-odds, perhaps over a limit: larger is stranger,
+    finite for any finite or infinite reading, and it does not fall while a fault grows (see `training.graph`).
     """
 
     Settings: ClassVar[type[Any]]

@@ -1,7 +1,7 @@
 """Two ways to be strange in one score: a window that cannot be rebuilt, and a window that lies far off.
 
 A network looks at the shape of a window and may rebuild what is too high all along; T-squared looks at features, such
-as levels, and is blind to shape. Their sum detects more than either.
+as levels, and is blind to shape. Their sum sees both.
 
 Source: H. H. Yue, S. J. Qin, "Reconstruction-based fault identification using a combined index", Industrial &
 Engineering Chemistry Research 40 (2001): squared residual and T-squared, each over its limit in training.
@@ -22,17 +22,18 @@ from training.detectors.residual import Residual
 from training.graph import HEAD, Outputs, score_and_contributions
 from training.steps import Steps
 
-LIMIT = 0.99
+LIMIT_QUANTILE = 0.99
 """Share of the training windows below the limit that each of the two is measured in."""
 
 LEAST_LIMIT = 1e-4
-"""Squared training spreads; keeps a recording that stands still from making every change infinitely strange."""
+"""Keeps a recording that stands still from making every change infinitely strange. Squared training spreads for the
+residual; T-squared has no unit."""
 
-USUAL = 4096
-"""Most training windows that set the limit of the residual."""
+MOST_WINDOWS = 4096
+"""Most training windows that set the limit of the residual, evenly chosen: 40 of them lie above it."""
 
 Rebuild = Callable[[Floats], Floats]
-"""From normalised windows [n, T, C] to the network's answer [n, T, C], -1..1."""
+"""From normalised windows [n, T, C] to the network's answer [n, T, C], -1..1, oldest row first as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +63,7 @@ class CombinedIndex:
             z: float32 [n, T, C] normalised training windows.
             rebuild: the trained network.
         """
-        usual = z[np.linspace(0, len(z) - 1, min(USUAL, len(z))).astype(int)]
+        usual = z[np.linspace(0, len(z) - 1, min(MOST_WINDOWS, len(z))).astype(int)]
         parts = residual.parts(tf.constant(usual), tf.constant(rebuild(usual)))
         return cls(
             residual=residual,
@@ -72,7 +73,7 @@ class CombinedIndex:
         )
 
     def graph(self, z: tf.Tensor, rebuilt: tf.Tensor) -> Outputs:
-        """Score of z [1, T, C] and the network's answer [1, T, C], -1..1, in scope `head`."""
+        """Score of z [1, T, C] and the network's answer [1, T, C], -1..1, oldest row first, in scope `head`."""
         with tf.name_scope(HEAD):
             strange = self.residual.parts(z, rebuilt) * self.scale
             x = self.steps.graph(z)
@@ -91,8 +92,8 @@ def t_squared(x: Doubles, guard: int, added: Doubles | float = 0.0) -> Quadratic
 
     Args:
         x: float64 [n, D] in training, in time order.
-        guard: windows between the halves, left out, since they share rows.
-        added: to their covariance, [D, D]: what else may blur them.
+        guard: entries between the halves, left out since they share rows; at most half of all.
+        added: float64 [D, D], to their covariance: what else may blur them.
     """
     cut = min(guard, len(x) // 2) // 2
     older, newer = x[: len(x) // 2 - cut], x[len(x) // 2 + cut :]
@@ -106,5 +107,5 @@ def _gaussian(x: Doubles, added: Doubles | float) -> Quadratic:
 
 
 def limit(usual: Doubles) -> float:
-    """What `LIMIT` of the figures [n] of training stay below."""
-    return max(float(np.quantile(usual, LIMIT)), LEAST_LIMIT)
+    """What a share `LIMIT_QUANTILE` of the figures [n] of training stays below, at least `LEAST_LIMIT`."""
+    return max(float(np.quantile(usual, LIMIT_QUANTILE)), LEAST_LIMIT)

@@ -1,4 +1,4 @@
-"""LSTM forecaster, streaming: strange is what it did not expect, averaged over the last rows."""
+"""LSTM forecaster, streaming: strange is what it did not expect over the last rows, and what lies far off."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LstmForecasterSettings:
     sequence_rows: int = 48
     """Rows of the pieces it is trained on; about how far back it learns to look."""
     smoothing_rows: int = 20
-    """Rows over which forecast errors are averaged (exponentially, with the same mean age as a plain mean)."""
+    """Rows over which forecast errors and readings are averaged (exponentially, with the mean age of a plain mean)."""
 
     def __post_init__(self) -> None:
         """Refuse what builds no network."""
@@ -97,8 +97,7 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
     finer than the graph computes.
 
     Trained on overlapping pieces of the training readings, each from the zero state (truncated back-propagation in
-    time). Unlike an autoencoder it is not taught to leave faults out: it would not follow slow drift either, which cost
-    .04 of F1 on 16 recordings.
+    time). Unlike an autoencoder it is not taught to leave faults out: it would not follow slow drift either.
 
     Sources: P. Malhotra et al., "Long short term memory networks for anomaly detection in time series", ESANN 2015
     (Gaussian over forecast errors); K. Hundman et al., "Detecting spacecraft anomalies using LSTMs and nonparametric
@@ -118,16 +117,16 @@ class LstmForecaster(Detector[LstmForecasterSettings]):
 
     @property
     def decay(self) -> float:
-        """a, the weight of the newest error."""
+        """a, the weight of the newest row in every exponential mean."""
         return 2 / (self.settings.smoothing_rows + 1)
 
     @property
     def steepness(self) -> float:
-        """Largest growth of T-squared with a squared error: the weight of the range term."""
+        """Largest growth of T-squared over its limit with a squared error: the weight of the range term."""
         return float(np.linalg.norm(self.error.root, 2) ** 2)
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
-        """Train to forecast the next row, then learn what smoothed errors are usual."""
+        """Train to forecast the next row, then learn what smoothed errors and levels are usual."""
         layers = keras.layers
         sequences = [self.front.normalise(sequence) for sequence in data.sequences]
         self.reach = Reach.fit(np.concatenate(sequences), self.front.body_range)
