@@ -33,12 +33,18 @@ INPUT = InputSpec(
         ([1, 8, 1, 9], 3 / 4),
         ([0.5, 1.9, 1, 0], np.nan),
     ],
-    ids=["grows", "falls", "falls below the threshold", "falls to the threshold at most", "never alarms"],
+    ids=["grows", "falls", "falls before it alarms", "falls to the threshold at most", "never alarms"],
 )
 def test_a_fall_counts_from_the_threshold_on(scores: list[float], fall: float) -> None:
     from training.experiments.growth import largest_falls
 
     np.testing.assert_allclose(largest_falls(np.array([scores], float), 2.0), [fall])
+
+
+def test_a_fall_of_scores_below_zero_counts_too() -> None:
+    from training.experiments.growth import largest_falls
+
+    np.testing.assert_allclose(largest_falls(np.array([[-9.0, -2.0, -3.0, -1.0]]), -5.0), [1 / 2])
 
 
 def test_faults_lie_in_rows_that_were_held_out_and_have_no_missing_value() -> None:

@@ -3,9 +3,9 @@
     python -m training.experiments.growth --bench out/skab --data skab:SKAB/data/valve1 --detectors conv_autoencoder
 
 Takes the bundles that `python -m training bench` left in its folder, and the same data. In each case, a fault of every
-kind grows from half a spread to 1e6 spreads in every channel of some windows of the last rows that were fitted on,
-which set the threshold and no network saw. It counts as fallen where its score, once above the threshold, is later
-below the largest score so far by more than rounding.
+kind that can grow without end grows from half a spread to 1e6 spreads in every channel of some windows of the last rows
+that were fitted on, which set the threshold and no network saw. It counts as fallen where its score, once above the
+threshold, is later below the largest score so far by more than rounding; how far is told down to the threshold at most.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from edge_agent.contract.records import Doubles, Floats
 from edge_agent.scoring.interpreter import TFLiteScorer
 from training.experiments.bench.cases import Case
 from training.experiments.bench.kinds import read_data
-from training.experiments.bench.running import default_graph
+from training.experiments.bench.running import default_graph, kept_folder
 from training.graph import Front
-from training.recipe import Scaling
+from training.recipe import Scaling, SplitSettings
 
 KINDS = tuple(kind for kind in FaultKind if not kind.relative)
 """The faults that can grow without end."""
@@ -37,8 +37,8 @@ KINDS = tuple(kind for kind in FaultKind if not kind.relative)
 PIECES = 4
 """Held-out windows of a case that faults grow in."""
 
-HELD_OUT = 0.3
-"""Share of the fitted rows, at their end, that no network saw: `[split] validation` of the ready recipes."""
+HELD_OUT = SplitSettings().validation
+"""Share of the fitted rows, at their end, that no network saw, as in the ready recipes."""
 
 FAULTY_ROWS = 24
 """Of a streaming graph: rows behind the warm-up that a fault lies in."""
@@ -46,8 +46,8 @@ FAULTY_ROWS = 24
 SEVERITIES = np.geomspace(0.5, CLAMP, 50)
 """Training spreads."""
 
-SIGNS = 2
-"""Draws of place and sign of each kind in each channel."""
+DRAWS = 2
+"""Of place and sign, for each kind in each channel."""
 
 ROUNDING = 1e-4
 """Share of a score by which float32 may let it fall."""
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.detectors.split(","):
         found = [
             falls(
-                Bundle.read((options.bench / "kept" / data.name / name / case.name / "model.bundle").read_bytes()), case
+                Bundle.read((kept_folder(options.bench, data.name, name, case.name) / "model.bundle").read_bytes()),
+                case,
             )
             for case in tqdm(data.cases, desc=name, unit="case", leave=False, disable=None)
         ]
@@ -91,7 +92,7 @@ def falls(bundle: Bundle, case: Case) -> Doubles:
     spread = Front.fit(case.train.values, Scaling.ROBUST, CLAMP).spread
     clean, start = _pieces(bundle.manifest.input, case.train.values)
     scores = []
-    for seed, (kind, channel) in enumerate(itertools.product(KINDS * SIGNS, range(len(spread)))):
+    for seed, (kind, channel) in enumerate(itertools.product(KINDS * DRAWS, range(len(spread)))):
         grown = np.tile(clean, (len(SEVERITIES), 1, 1, 1))
         for larger, severity in zip(grown, SEVERITIES, strict=True):
             rng = np.random.default_rng(seed)
@@ -101,9 +102,18 @@ def falls(bundle: Bundle, case: Case) -> Doubles:
 
 
 def largest_falls(scores: Doubles, threshold: float) -> Doubles:
-    """Of each row of scores [k, s] as the fault grows, from the threshold on; NaN: never above it."""
+    """Largest fall of each row of scores as the fault grows, down to the threshold at most.
+
+    Args:
+        scores: float64 [k, s], of any sign, weakest fault first.
+        threshold: above it the device alarms.
+
+    Returns:
+        float64 [k], as shares of the largest score before; NaN: never above the threshold.
+    """
     above = np.maximum(scores, threshold)
-    fell = (1 - above / np.maximum.accumulate(above, axis=1)).max(axis=1)
+    largest = np.maximum.accumulate(above, axis=1)
+    fell = ((largest - above) / np.maximum(np.abs(largest), np.finfo(float).tiny)).max(axis=1)
     return np.where(above.max(axis=1) > threshold, fell, np.nan)
 
 

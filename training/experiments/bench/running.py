@@ -61,7 +61,7 @@ class Task:
     @property
     def folder(self) -> Path:
         """Where its result is kept."""
-        return self.out / "kept" / _file(self.data) / _file(self.entrant.name) / _file(self.case.name)
+        return kept_folder(self.out, self.data, self.entrant.name, self.case.name)
 
 
 def tasks(data: Sequence[DataSet], entrants: Sequence[Entrant | Published], out: Path) -> list[Task]:
@@ -162,12 +162,17 @@ def _float_rows(bundle: Bundle, trials: Sequence[Trial]) -> tuple[Confusion, ...
     )
 
 
+def kept_folder(out: Path, data: str, entrant: str, case: str) -> Path:
+    """Where the bench keeps the result of an entrant on a case, by their names."""
+    return out / "kept" / _folder_name(data) / _folder_name(entrant) / _folder_name(case)
+
+
 def default_graph(bundle: Bundle) -> GraphSpec:
     """The graph that ships where nothing else is asked: int8 where the converter accepted it, else float32."""
     return min(bundle.manifest.graphs, key=lambda graph: graph.format is not GraphFormat.INT8)
 
 
-def _file(name: str) -> str:
+def _folder_name(name: str) -> str:
     """A name as the name of a folder; what is changed carries a digest, so that no two names share one."""
     plain = re.sub(r"^\.+|[^A-Za-z0-9._-]+", "-", name)
     return plain if plain == name else f"{plain}-{digest(name)[:8]}"
