@@ -13,6 +13,6 @@
     results.json, files.json, results.md, results.html                    tables.py, report.py, plots.py
 
 Controls (`controls.py`) stand in every table and published methods (`boards.py`) where asked for: they give row alarms,
-which become events by the device's own rule. `contamination.py` makes cases with
-faults among the rows to fit on. `running.py` spreads the work over processes; `command.py` is the command.
+which become events by the device's own rule. `contamination.py` makes cases with faults among the rows to fit on.
+`running.py` spreads the work over processes; `command.py` is the command.
 """

@@ -24,7 +24,7 @@ class Fall:
     files: int
     """With a result in both."""
     clean_auc_pr: float | None
-    """As in the tables, over these files; so are the next three."""
+    """As in the tables, over these files, as are `auc_pr`, `clean_f1` and `f1`."""
     auc_pr: float | None
     low: float | None
     """95 % interval of the fall of AUC-PR, by bootstrap over the files that have normal and faulty rows."""
