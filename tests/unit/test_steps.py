@@ -62,10 +62,11 @@ def test_only_channels_that_drift_lose_their_level() -> None:
     assert x == pytest.approx(expected.reshape(len(z), -1), abs=1e-5)
 
 
-@pytest.mark.parametrize("period", [20, 57, 90])
-def test_a_channel_in_a_cycle_keeps_its_level(period: int) -> None:
+@pytest.mark.parametrize("phase", np.arange(0, 2 * np.pi, np.pi / 4))
+@pytest.mark.parametrize("period", [20, 57, 73])
+def test_a_channel_in_a_cycle_of_up_to_an_eighth_of_the_training_keeps_its_level(period: int, phase: float) -> None:
     row = np.arange(600)
-    cycle = np.sin(2 * np.pi * row / period) + np.random.default_rng(5).normal(0, 0.1, 600)
+    cycle = np.sin(2 * np.pi * row / period + phase) + np.random.default_rng(5).normal(0, 0.1, 600)
     rows = np.stack([cycle, cycle + row / 200, np.zeros(600)], axis=1).astype(np.float32)
     z = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(rows, T, axis=0).transpose(0, 2, 1))
     _, x = fitted({"type": "reference", "rows": 8}, FLATTEN, z=z)

@@ -18,8 +18,8 @@ PARTS = 4
 """Parts of the training windows, in time order, between which drift shows and a cycle does not."""
 
 LASTING_SHARE = 0.1
-"""Least share of a channel's wander that lies between the parts: of cycles of up to a third of a part .09 were seen. On
-recordings of a pump anything from 0 to .3 did alike."""
+"""Least share of a channel's wander that lies between the parts. A sine of up to half a part has less, whatever its
+phase; one of half a part to a whole may have more by its phase, and passes for drift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +77,12 @@ class Reference(Step[ReferenceSettings]):
         where 1 - noise_c / variance_c >= drifting   and   between_c / (between_c + within_c) >= LASTING_SHARE
 
     `variance_c` is that of the mean of the oldest rows over the training windows, and `noise_c` what of it the scatter
-    within those rows explains: a quarter of the squared difference of their two halves, as for independent readings.
-    A channel that wanders and comes back within a quarter of the training windows is in a cycle, not drifting:
-    `between_c` is the variance of the medians of the quarters, `within_c` the mean of the variances within them. All
-    are taken from medians and quartiles, so that a fault in a few training rows does not pass for drift. A temperature
-    that creeps through training loses its level, which will be another tomorrow; a flow that stays keeps it.
+    within those rows explains: a quarter of the squared difference of their two halves, as for independent readings. A
+    channel that wanders and comes back within an eighth of the training windows is in a cycle, not drifting (a slower
+    cycle may pass for drift): `between_c` is the variance of the medians of the quarters, `within_c` the mean of the
+    variances within them. All are taken from medians and quartiles, so that a fault in a few training rows does not
+    pass for drift. A temperature that creeps through training loses its level, which will be another tomorrow; a flow
+    that stays keeps it.
 
     The price: in a channel that drifts a lasting fault is seen only while the oldest rows are from before it, and one
     that grows more slowly than the window forgets is never seen.
