@@ -128,24 +128,31 @@ class CameraCheck:
 class CameraHealth:
     """Watches the camera of one stream."""
 
-    def __init__(self, settings: CameraHealthSettings | None = None) -> None:
-        """Begin to learn the reference."""
+    def __init__(self, settings: CameraHealthSettings | None = None, reference: Reference | None = None) -> None:
+        """Begin to learn the reference, unless one that was learned before is given."""
         self._settings = settings or CameraHealthSettings()
         self._fault: CameraFault | None = None
         self._detail = ""
         self._candidate: CameraFault | None = None
         self._since_ns = self._frames = 0
+        self._reference: Reference | None
         self.learn_anew()
         self.restart()
+        self._reference = reference
 
     @property
     def learning(self) -> bool:
         """The reference is still being learned."""
         return self._reference is None
 
+    @property
+    def reference(self) -> Reference | None:
+        """What was learned, to be kept over a restart; None: not yet."""
+        return self._reference
+
     def learn_anew(self) -> None:
         """Forget the reference: the camera was set up anew, or looks at another scene for good."""
-        self._reference: Reference | None = None
+        self._reference = None
         self._learned: list[View] = []
         self._learned_ns: int | None = None
 

@@ -25,12 +25,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.contract.arrays import read_npz, write_npz
 from edge_agent.contract.records import Doubles, Floats
+from edge_agent.errors import ManifestError
 
 Phases = NDArray[np.complex64 | np.complex128]
 """Spectrum of phases alone; of single precision from numpy 2 on."""
@@ -183,16 +185,62 @@ class Reference:
         peaks = [_peak(_spectrum(view.luma), of_mean) for view in views]
         still = [height >= LEAST_PEAK and max(abs(down), abs(right)) <= TREMBLE for height, down, right in peaks]
         steady = float(np.mean(still)) >= STEADY_SHARE
-        cells = _cell_means(mean)
+        return cls.of(mean, detail, structured, steady=steady)
+
+    @classmethod
+    def of(cls, luma: Floats, detail: Doubles, structured: NDArray[np.int64], *, steady: bool) -> Reference:
+        """Put a reference together from what was learned; the rest follows from it.
+
+        Raises:
+            ValueError: the parts do not fit together.
+        """
+        sizes = luma.shape, detail.shape
+        cells = HEIGHT // CELL, WIDTH // CELL
+        if sizes != ((HEIGHT, WIDTH), cells) or not (np.isfinite(luma).all() and np.isfinite(detail).all()):
+            raise ValueError(f"expected finite luma of {HEIGHT} x {WIDTH} and detail of {cells}, got {sizes}")
+        if structured.ndim != 1 or not np.isin(structured, np.arange(detail.size)).all():
+            raise ValueError(f"expected structured cells below {detail.size}, got {structured}")
+        means = _cell_means(luma)
         return cls(
-            luma=mean,
-            cells=cells,
-            within=_within(mean, cells),
+            luma=luma,
+            cells=means,
             detail=detail,
+            within=_within(luma, means),
             structured=structured,
-            spectrum=of_mean,
+            spectrum=_spectrum(luma),
             steady=steady,
         )
+
+    def to_bytes(self) -> bytes:
+        """Return the content of a `camera.npz`; the same reference gives the same bytes."""
+        return write_npz(
+            {
+                "luma": self.luma,
+                "detail": self.detail,
+                "structured": self.structured,
+                "steady": np.array(self.steady),
+            }
+        )
+
+    @classmethod
+    def from_npz(cls, content: bytes) -> Reference:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ManifestError: it is no such file, or its arrays do not fit together.
+        """
+        arrays: dict[str, Any] = dict(read_npz(content, "camera.npz"))
+        try:
+            return cls.of(
+                arrays["luma"].astype(np.float32),
+                arrays["detail"].astype(np.float64),
+                arrays["structured"].astype(np.int64),
+                steady=bool(arrays["steady"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ManifestError(
+                f"camera.npz cannot be used: {error}; remove it, and the view is learned anew"
+            ) from error
 
     def compare(self, view: View) -> Comparison:
         """Compare a view that is not dark."""
