@@ -120,6 +120,8 @@ class FrameCheck:
     """Whether the network is to see it; never while calibrating, nor in another scene."""
     look: Look | None = None
     """How it differs from the usual scene; None before there is one."""
+    learned: bool = False
+    """Whether a scene was learned with this frame: the next is the first that is watched in it."""
     detail: str = ""
     """In words, for the technician: what is being learned and how far it is."""
 
@@ -207,18 +209,18 @@ class FramePrefilter:
         self.model = replace(model, background=followed)
 
     def _learn(self, features: Floats, t_ns: int, look: Look | None) -> FrameCheck:
-        """Keep a frame to learn from, and learn when there are enough; the next frame is the first that is watched."""
+        """Keep a frame to learn from, and learn when there are enough."""
         self.unknown()
         state, wanted = self.state, self.settings.learn_frames
         spacing_ns = self.settings.learn_s * NS / wanted
         if not self._kept or not 0 <= t_ns - self._kept[-1][0] < spacing_ns:
             self._kept.append((t_ns, features))
         detail = f"learning the scene: {len(self._kept)} of {wanted} frames{self._problem}"
-        if len(self._kept) >= wanted:
-            self._finish(t_ns)
-        return FrameCheck(t_ns=t_ns, state=state, look=look, detail=detail)
+        learned = len(self._kept) >= wanted and self._finish(t_ns)
+        return FrameCheck(t_ns=t_ns, state=state, look=look, learned=learned, detail=detail)
 
-    def _finish(self, t_ns: int) -> None:
+    def _finish(self, t_ns: int) -> bool:
+        """Learn the scene from the frames kept; return whether it held still."""
         settings = self.settings
         try:
             self.model = learn_scene(
@@ -233,5 +235,6 @@ class FramePrefilter:
         except ValueError as error:
             self._problem = f"; the last try failed: {error}"
             self._kept = self._kept[len(self._kept) // 2 :]
-            return
+            return False
         self.state, self._kept, self._problem, self._last_ns = SceneState.WATCHING, [], "", t_ns
+        return True

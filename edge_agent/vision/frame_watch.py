@@ -33,8 +33,8 @@ class FrameWatch:
         """
         self._prefilter = prefilter
         rule = prefilter.settings.rule
-        self._calibration = prefilter.model.calibration if prefilter.model else _never_asked(rule)
-        self._decider = Decider(rule, self._calibration, FRAME_S, new_id)
+        calibration = prefilter.model.calibration if prefilter.model else _never_asked(rule)
+        self._decider = Decider(rule, calibration, FRAME_S, new_id)
 
     def feed(self, frame: Frame) -> Decision:
         """Decide a frame.
@@ -46,7 +46,8 @@ class FrameWatch:
         check = self._prefilter.feed(frame)
         if check.fault is not None:
             decision = self._decider.unknown(Unknown(t_ns=t_ns, fault=check.fault, detail=check.detail))
-            self._take_over()
+            if check.learned and self._prefilter.model:
+                self._decider.recalibrate(self._prefilter.model.calibration)
             return decision
         d2 = check.look.d2 if check.look else None
         return self._decider.window(t_ns, score=d2, d2=d2, stage=Stage.PREFILTER)
@@ -63,13 +64,6 @@ class FrameWatch:
     def open_events(self) -> list[OpenEvent]:
         """Return what `restore` needs after a restart."""
         return self._decider.open_events()
-
-    def _take_over(self) -> None:
-        """Decide by the scene that was learned last; one that is merely followed keeps its threshold."""
-        model = self._prefilter.model
-        if model is not None and model.calibration is not self._calibration:
-            self._calibration = model.calibration
-            self._decider.recalibrate(model.calibration)
 
 
 def _never_asked(rule: DecisionRule) -> Calibration:
