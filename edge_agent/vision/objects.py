@@ -83,7 +83,8 @@ class Objects:
 
         Args:
             rule: when the event of an object opens and closes.
-            calibration: of the map's cells, made for the rule's N of M.
+            calibration: as the regions are found with, made for the rule's N of M. Outside zones no object opens an
+                event unless the largest cells of N of M frames are above the threshold, too.
             frame_s: seconds between frames, above 0.
             new_id: gives a fresh id for each event.
             zones: as the regions are found with.

@@ -88,7 +88,7 @@ class Localiser:
 
         Args:
             settings: zones, masks and scores.
-            calibration: of the map's cells.
+            calibration: of the largest cell of normal maps: a region is found only where that would alarm.
             height: cells of a map from top to bottom.
             width: cells from left to right.
 
