@@ -272,7 +272,7 @@ class Recipe:
     cleaning: CleaningSettings = field(default_factory=CleaningSettings)
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
     steps: tuple[dict[str, Any], ...] = ()
-    """Steps between the normalised window and a detector on features, in order; empty: the detector's usual ones."""
+    """Steps between the normalised window and a detector that uses them, in order; empty: the detector's usual ones."""
     detector: dict[str, Any]
     """`type`, and what that detector's settings are."""
     training: TrainingSettings = field(default_factory=TrainingSettings)

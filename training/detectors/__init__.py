@@ -89,7 +89,7 @@ def make_detector(recipe: Recipe, front: Front) -> Detector[Any]:
     if recipe.steps and not cls.uses_steps:
         raise RecipeError(
             f"{recipe.name}: a {recipe.detector['type']} sees the window itself, leave [[steps]] out, "
-            "or take a detector on features: " + ", ".join(name for name, of in DETECTORS.items() if of.uses_steps)
+            "or take a detector that uses them: " + ", ".join(name for name, of in DETECTORS.items() if of.uses_steps)
         )
     rows = 1 if cls.streaming else recipe.windows.rows
     try:

@@ -88,7 +88,7 @@ class EnsembleDetector(Detector[EnsembleSettings]):
 
     Median and 0.99 quantile are those of the member's scores on the last training windows, which none was fitted on: a
     member that fits its own windows too closely is put right. Members with a `share` below 1 see random contiguous
-    blocks (bagging). A recipe's steps are for all members on features that have none of their own. A mean of scores
+    blocks (bagging). A recipe's steps are for all members that use steps and have none of their own. A mean of scores
     that do not fall as a fault grows does not fall either, nor does their maximum. The share of a channel is that of
     the members' contributions, weighted by their scores.
 

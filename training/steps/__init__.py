@@ -1,4 +1,4 @@
-"""Steps of a recipe between the normalised window and a detector on features, all inside the graph.
+"""Steps of a recipe between the normalised window and a detector that uses them, all inside the graph.
 
     z [T, C]  ─ rows ─►  [T', C]  ─ features, side by side ─►  [D]  ─ reduction ─►  [D']  ─►  detector
 

@@ -19,7 +19,6 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 FALLS = "What contaminated training data cost"
 """Title of the table that sets clean beside contaminated."""
 
-
 T = TypeVar("T")
 
 
@@ -150,7 +149,12 @@ def html(entries: Sequence[Entry], rows: Sequence[Row], files: Sequence[Row], fo
     data = list({entry.data.name: entry.data for entry in entries}.values())
     sections = [_section(each, [entry for entry in entries if entry.data is each], rows, files) for each in data]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        sections=sections, failure=failure, title=FALLS, columns=FALL_COLUMNS, falls=found, most=most(found)
+        sections=sections,
+        failure=failure,
+        falls=found,
+        falls_title=FALLS,
+        fall_columns=FALL_COLUMNS,
+        most_fallen=most(found),
     )
 
 
