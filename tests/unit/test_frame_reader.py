@@ -1,15 +1,20 @@
 import logging
 import random
+import threading
 
 import numpy as np
 import pytest
 
 from edge_agent.backoff import Backoff
+from edge_agent.clock import SystemClock
 from edge_agent.contract.frames import Frame
 from edge_agent.contract.records import NS, Fault, Unknown
 from edge_agent.errors import EndOfData, SourceUnavailable
 from edge_agent.frame_reader import FrameReader
 from edge_agent.mailbox import Mailbox
+from edge_agent.sources.frame_settings import make_frame_source
+from edge_agent.sources.synthetic_scene import SceneSettings
+from edge_agent.vision.camera_health import CameraFault, CameraHealth, CameraHealthSettings
 from tests.virtual_clock import VirtualClock
 
 
@@ -198,3 +203,30 @@ def test_supervision_sees_a_turn_at_least_every_read_and_slice_of_waiting(clock)
     seen = made._supervision
     assert seen.turns >= 10 + 2
     assert seen.rests == 1
+
+
+def test_from_a_covered_lens_to_the_fault_through_both_threads():
+    clock = SystemClock()
+    settings = SceneSettings(
+        width=160, height=120, rate_hz=2.0, speed=0.0, frames=30, fault="covered", fault_start=15, fault_frames=99
+    )
+    mailbox, health = Mailbox(), CameraHealth(CameraHealthSettings(learn_frames=8))
+    made = FrameReader(
+        "camera-reader",
+        make_frame_source(settings, clock),
+        mailbox,
+        clock=clock,
+        no_data_s=3.0,
+        supervision=Seen(),
+        backoff=Backoff(),
+    )
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    checks = []
+    while not mailbox.finished:
+        item = mailbox.take(10.0)
+        checks += [health.feed(item.pixels, item.t_ns)] if isinstance(item, Frame) else []
+    thread.join(10.0)
+    assert [check.suspected for check in checks] == [None] * 15 + [CameraFault.COVERED] * 15
+    assert checks[-1].unknown.detail.startswith("covered: nothing is left of the view")
+    assert (made.counts.frames, mailbox.dropped) == (30, 0)
