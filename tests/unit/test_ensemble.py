@@ -141,10 +141,6 @@ def test_holding_out_nearly_all_windows_is_refused() -> None:
         ),
         ("members = [{type = 'gaussian'}, {type = 'lstm_forecaster'}]", "one row at a time"),
         ("members = [{type = 'gaussian'}, {type = 'svm'}]", "from labelled faults, members from normal windows alone"),
-        (
-            "members = [{type = 'gaussian'}, {type = 'conv_autoencoder', steps = [{type = 'flatten'}]}]",
-            "sees the window itself",
-        ),
         ("combine = 'median'", "max"),
         ("held_out = 1.0", "held_out must be a share"),
     ],

@@ -88,9 +88,9 @@ class EnsembleDetector(Detector[EnsembleSettings]):
 
     Median and 0.99 quantile are those of the member's scores on the last training windows, which none was fitted on: a
     member that fits its own windows too closely is put right. Members with a `share` below 1 see random contiguous
-    blocks (bagging). A recipe's steps are for all members that use steps and have none of their own. A mean of scores
-    that do not fall as a fault grows does not fall either, nor does their maximum. The share of a channel is that of
-    the members' contributions, weighted by their scores.
+    blocks (bagging). A recipe's steps are for all members that have none of their own. A mean of scores that do not
+    fall as a fault grows does not fall either, nor does their maximum. The share of a channel is that of the members'
+    contributions, weighted by their scores.
 
     Sources: L. Breiman, "Bagging predictors", Machine Learning 24 (1996); C. C. Aggarwal and S. Sathe, "Theoretical
     foundations and algorithms for outlier ensembles", SIGKDD Explorations 17 (2015); S. Lahiri, "Resampling methods for
@@ -129,8 +129,6 @@ class EnsembleDetector(Detector[EnsembleSettings]):
             raise RecipeError(
                 f"{place}: a {table['type']} learns from labelled faults, members from normal windows alone"
             )
-        if "steps" in member and not built.uses_steps:
-            raise RecipeError(f"{place}: a {table['type']} sees the window itself, leave its steps out")
         return built
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:

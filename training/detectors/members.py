@@ -28,7 +28,7 @@ def make_member(
 
     Args:
         table: `type` and settings.
-        steps: tables of its steps; left out where it sees the window itself.
+        steps: tables of its steps; none: its usual ones.
         place: where the table stands, for messages.
         training: seed, and how networks are trained.
         front: the normalisation that all members share.
@@ -41,7 +41,7 @@ def make_member(
     if cls.streaming:
         raise RecipeError(f"{place}: a {table['type']} takes one row at a time and cannot stand beside others")
     try:
-        return cls(settings, training, front, rows, steps if cls.uses_steps else ())
+        return cls(settings, training, front, rows, steps)
     except RecipeError as error:
         raise RecipeError(f"{place}: {error}") from error
 
