@@ -6,6 +6,10 @@ Similarity of a region and an object is the mean of their overlap (intersection 
 exp(-D / 2): D sums the squared distance of the centres in sizes of the boxes, that of the logarithms of width and
 height, and the mean squared difference of their features, where both have any.
 
+A region that is left over joins an object as a part of it if it lies mostly where that just was and is still near it: a
+head that the map shows apart from its body is no event of its own. Else it begins a new object. The price is that a
+second thing is not told apart before it has left the first.
+
 Events are those of `contract/decision.py`: N of M frames open one, hysteresis and hold-off close it. An object that is
 not seen counts as quiet, and while its event is open it is known again where it was last seen. A region in a zone with
 a threshold of its own is decided by that threshold.
@@ -30,6 +34,12 @@ from edge_agent.vision.regions import MOST_REGIONS, Box, Region, in_zone
 LEAST_SIMILARITY: Final = 0.15
 """Similarity from which a region may be a known object: without any overlap, a box of the same size is one object with
 that of the frame before if it went one and a half times its own size, and another if it went twice that."""
+
+PART: Final = 0.5
+"""Share of a region's box inside that of a known object from which it may be a part of it."""
+
+NEAR: Final = 0.5
+"""Sizes of its own that a part may be away from the rest: less than one goes away in a step that is still paired."""
 
 MOST_OBJECTS: Final = 2 * MOST_REGIONS
 """Objects known at a time: those of a full frame, and as many that were just there."""
@@ -114,11 +124,14 @@ class Objects:
         self.dropped += max(len(fresh) - MOST_REGIONS, 0)
         fresh = fresh[:MOST_REGIONS]
         known = self._objects[:]
-        of_object = dict(_pairs([each.region for each in known], fresh))
-        taken = set(of_object.values())
-        decided = [
-            self._decide(each, fresh[of_object[i]] if i in of_object else None, t_ns) for i, each in enumerate(known)
-        ]
+        places = [each.region for each in known]
+        of_object = dict(_pairs(places, fresh))
+        parts = _parts(places, fresh, of_object)
+        taken = {*of_object.values(), *parts}
+        decided = []
+        for i, each in enumerate(known):
+            seen = [fresh[of_object[i]], *(fresh[j] for j in parts if parts[j] == i)] if i in of_object else []
+            decided.append(self._decide(each, _joined(seen) if seen else None, t_ns))
         decided += [one for i, region in enumerate(fresh) if i not in taken and (one := self._begin(region, t_ns))]
         self._objects = [each for each in self._objects if each.unseen < self._rule.m or each.decider.open_events()]
         return decided
@@ -170,11 +183,9 @@ class Objects:
 
 def similarity(known: list[Region], fresh: list[Region]) -> Doubles:
     """Return the similarity of each known region with each fresh one, float64 [known, fresh] in 0..1."""
-    one = np.array([region.box for region in known], np.float64).reshape(-1, 1, 4)
-    other = np.array([region.box for region in fresh], np.float64).reshape(1, -1, 4)
+    one, other = _boxes(known)[:, np.newaxis], _boxes(fresh)[np.newaxis]
     sizes, other_sizes = one[..., 2:] - one[..., :2], other[..., 2:] - other[..., :2]
-    shared = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
-    both = np.clip(shared, 0.0, None).prod(axis=-1)
+    both = _shared(one, other)
     overlap = both / (sizes.prod(axis=-1) + other_sizes.prod(axis=-1) - both)
     way = (one[..., :2] + one[..., 2:] - other[..., :2] - other[..., 2:]) / (sizes + other_sizes)
     distance = (way**2).sum(axis=-1) + (np.log(sizes / other_sizes) ** 2).sum(axis=-1)
@@ -190,6 +201,44 @@ def _pairs(known: list[Region], fresh: list[Region]) -> list[tuple[int, int]]:
     alike = similarity(known, fresh)
     alike[alike < LEAST_SIMILARITY] = 0.0
     return [(i, j) for i, j in cheapest_pairs(-alike) if alike[i, j] > 0]
+
+
+def _parts(known: list[Region], fresh: list[Region], of_known: dict[int, int]) -> dict[int, int]:
+    """Return which of the fresh regions that are left over is a part of which known one: the one it lies in most."""
+    left = [j for j in range(len(fresh)) if j not in of_known.values()]
+    if not left or not of_known:
+        return {}
+    places = list(of_known)
+    before, rest = _boxes([known[i] for i in places]), _boxes([fresh[j] for j in of_known.values()])
+    parts = {}
+    for j in left:
+        one = _boxes([fresh[j]])
+        size = one[:, 2:] - one[:, :2]
+        gap = np.maximum(rest[:, :2] - one[:, 2:], one[:, :2] - rest[:, 2:])
+        inside = np.where((gap <= NEAR * size).all(axis=1), _shared(one, before) / size.prod(), 0.0)
+        if inside.max() >= PART:
+            parts[j] = places[int(np.argmax(inside))]
+    return parts
+
+
+def _joined(parts: list[Region]) -> Region:
+    """Return the first region with its parts: a box around all, the highest score, the whole area."""
+    boxes = _boxes(parts)
+    box = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
+    score, area = max(part.score for part in parts), sum(part.area for part in parts)
+    return replace(parts[0], box=box, score=score, area=area)
+
+
+def _boxes(regions: list[Region]) -> Doubles:
+    """Return the boxes, float64 [n, 4]."""
+    return np.array([region.box for region in regions], np.float64).reshape(-1, 4)
+
+
+def _shared(one: Doubles, other: Doubles) -> Doubles:
+    """Return the area that boxes [..., 4] share."""
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    shared: Doubles = np.clip(sides, 0.0, None).prod(axis=-1)
+    return shared
 
 
 def _difference(one: tuple[float, ...], other: tuple[float, ...]) -> float:

@@ -95,6 +95,39 @@ def test_an_object_far_away_is_another_one() -> None:
     assert [(one_id, life) for one_id, life, _ in watch.told] == [("event-1", "open"), ("event-2", "open")]
 
 
+def test_a_part_that_comes_apart_belongs_to_its_object_for_as_long_as_it_is_near() -> None:
+    watch = Watch()
+    body, head = region(0.5, 0.7, size=0.4), region(0.5, 0.42, score=30.0)
+    for _ in range(4):
+        watch.see(region(0.5, 0.6, size=0.5))
+    for _ in range(20):
+        (one,) = watch.see(body, head)
+    assert watch.told == [("event-1", "open", 0.5)]
+    assert one.region.box == pytest.approx((0.3, 0.37, 0.7, 0.9))
+    assert (one.region.score, one.region.area) == (30.0, pytest.approx(0.17))
+
+
+def test_a_part_that_goes_away_becomes_an_object_of_its_own() -> None:
+    watch = Watch()
+    for _ in range(4):
+        watch.see(region(0.4, size=0.4))
+    for i in range(12):
+        watch.see(region(0.4, size=0.4), region(0.5 + 0.03 * i))
+    assert [one_id for one_id, _, _ in watch.told] == ["event-1", "event-2"]
+    (_, (_, _, x)) = watch.told
+    assert x > 0.65
+
+
+def test_what_comes_up_beside_an_object_is_no_part_of_it() -> None:
+    watch = Watch()
+    for _ in range(4):
+        watch.see(region(0.4, size=0.4), region(0.66))
+    assert [one_id for one_id, _, _ in watch.told] == ["event-1", "event-2"]
+    for _ in range(4):
+        watch.see(region(0.4, size=0.4), region(0.66), region(0.14))
+    assert [one_id for one_id, _, _ in watch.told] == ["event-1", "event-2", "event-3"]
+
+
 def test_one_odd_frame_opens_nothing_and_is_forgotten() -> None:
     watch = Watch()
     watch.see(region(0.5))
