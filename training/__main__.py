@@ -40,9 +40,9 @@ the detector is.
 DETECTORS_HELP = """\
 Ready recipes to begin with, by what they are good at (training/recipes/<name>.toml; `python -m training detectors`
 lists all, docs/choosing.md says which is for which data):
-  gaussian           lasting shifts and broken relations between channels; fits in a second; start here
+  conv_autoencoder   patterns in time, such as cycles, and what gaussian sees; int8; start here
+  gaussian           lasting shifts and broken relations between channels; fits in a second
   pca                the same with many or strongly related channels
-  conv_autoencoder   patterns in time, such as vibration or cycles; int8
   lstm_forecaster    long memory, one reading at a time, cheapest per reading; int8
   lstm_autoencoder   patterns in time in short windows; int8
 """

@@ -20,7 +20,7 @@ from typing import Any
 from training.detectors import DETECTORS
 from training.detectors.autoencoder import Autoencoder
 from training.detectors.base import Detector
-from training.guess import READY, ROWS_LINE, TEST_LINE
+from training.guess import LEARNS_FAULTS, READY, ROWS_LINE, TEST_LINE
 from training.recipe import CleaningSettings, DecisionSettings, TrainingSettings, WindowSettings
 from training.steps import STEPS
 
@@ -28,14 +28,15 @@ WIDTH = 120
 """Columns of a line, as in the code."""
 
 CLEANING = {"outliers": 0.1, "spikes": 4.0}
-"""Measured with contaminated training data, see `CleaningSettings`."""
+"""What faults among the training rows cost nevertheless: docs/choosing.md."""
 
 STRETCH = {"outliers": 0.2}
 """Of those to try first. A stretch of faults in 5 % of 400 rows is in 15 % of their windows of 32 rows: what is left
 out must be more."""
 
 LEVELS = [{"type": "reference"}, {"type": "trailing_means"}]
-"""For a Gaussian, the best of 30 by VUS-PR on a normal recording with injected faults: docs/choosing.md."""
+"""For a Gaussian, as T-squared of an autoencoder is one too: the best of 30 by VUS-PR on a normal recording with
+injected faults, see docs/choosing.md."""
 
 TUNED: dict[str, dict[str, Any]] = {
     "gaussian": {"rows": 40, "k": 2.5, "cleaning": STRETCH, "steps": LEVELS},
@@ -163,7 +164,7 @@ def ready_recipe(name: str) -> str:
 def _head(name: str, cls: type[Detector[Any]]) -> str:
     """From the first line to the windows."""
     summary = (sys.modules[cls.__module__].__doc__ or "").partition("\n\n")[0]
-    labels = " It learns from labelled faults too, so the training part must hold some." if cls.needs_labels else ""
+    labels = f" {LEARNS_FAULTS}, so the training part must hold some." if cls.needs_labels else ""
     rows = (
         STREAMING_ROWS
         if cls.streaming
