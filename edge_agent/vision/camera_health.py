@@ -16,8 +16,8 @@
 
 What it cannot tell: a camera that was out of focus or turned when its reference was learned; a cover that looks as the
 view does; defocus of a view without structure, or so far that nothing of its texture is left. A part that fills most of
-the view, before a background without any structure, looks covered when it is missing: learn with the part and with the
-empty fixture.
+the view, before a background without any structure, looks covered when it is missing and moved when it lies elsewhere:
+learn with the part and with the empty fixture.
 """
 
 from __future__ import annotations

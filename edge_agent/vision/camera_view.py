@@ -11,9 +11,10 @@
 Light multiplies a picture, so every measure but `bright` and `changed` is a ratio that does not change with it. Detail
 is the root mean square of differences between neighbours: blurring an edge lowers its square, not its height. It is
 looked at in structured cells, those whose detail stands well above what changes there from frame to frame: noise and
-leaves in the wind tell nothing of the lens. Where they are too few there is no `structure`; a view that does not hold
-still has no `shift`. `pattern` tells a lens out of focus, under which things stay what they are, from a part that is
-missing and took its detail along.
+leaves in the wind tell nothing of the lens. Where they are too few, as in a view that does not hold still, there is no
+`structure` and no `shift`. `pattern` tells a lens out of focus, under which things stay what they are, from a part that
+is missing and took its detail along. A shift counts only where the structured cells confirm it, each for itself: a part
+that lies elsewhere has the highest peak too, but what is around it stays.
 
 Sources: phase correlation: Kuglin and Hines, "The phase correlation image alignment method", Proc. IEEE Conf.
 Cybernetics and Society, 1975. Camera tampering by comparison with a background: Ribnick et al., "Real-time detection of
@@ -72,8 +73,12 @@ LEAST_PEAK: Final = 0.35
 """Height of the peak of the phase correlation (1: nothing but a shift) from which a shift is believed. What covers the
 lens reaches 0.2, a shifted view 0.8 (`python -m benchmarks.camera` prints both)."""
 
-STEADY_SHARE: Final = 0.75
-"""Learned images that lie on their mean, at least, for a view that holds still: all but those of passers-by."""
+VOTE: Final = 0.2
+"""By so much the learned view, shifted, must be more like a cell than the view where it was for the cell to say that
+the camera moved; less says nothing, as along a straight edge."""
+
+MOVED_SHARE: Final = 0.7
+"""Of the cells that say something, so many must say that the camera moved: else it is a part that lies elsewhere."""
 
 TREMBLE: Final = 1
 """Pixels of the image at half its size that a view may shift and still count as still: a mast in the wind."""
@@ -141,7 +146,7 @@ class Comparison:
     left: Structure | None
     """None: the view has too little structure to tell."""
     shift: tuple[float, float] | None
-    """Down and right, as shares of the width; None: none that is beyond a tremble and sure."""
+    """Down and right, as shares of the width, of nearly all that is seen; None: none that is sure and no tremble."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,8 +165,6 @@ class Reference:
     """Flat indices of the structured cells; empty where they are too few."""
     spectrum: Phases
     """complex [60, 41] of `luma`, for the phase correlation."""
-    steady: bool
-    """The learned images lie on each other: a shift can be told."""
 
     @classmethod
     def learn(cls, views: Sequence[View]) -> Reference:
@@ -181,14 +184,10 @@ class Reference:
         structured = best[surplus[best] >= STRUCTURED]
         if len(structured) < LEAST_STRUCTURED:
             structured = structured[:0]
-        of_mean = _spectrum(mean)
-        peaks = [_peak(_spectrum(view.luma), of_mean) for view in views]
-        still = [height >= LEAST_PEAK and max(abs(down), abs(right)) <= TREMBLE for height, down, right in peaks]
-        steady = float(np.mean(still)) >= STEADY_SHARE
-        return cls.of(mean, detail, structured, steady=steady)
+        return cls.of(mean, detail, structured)
 
     @classmethod
-    def of(cls, luma: Floats, detail: Doubles, structured: NDArray[np.int64], *, steady: bool) -> Reference:
+    def of(cls, luma: Floats, detail: Doubles, structured: NDArray[np.int64]) -> Reference:
         """Put a reference together from what was learned; the rest follows from it.
 
         Raises:
@@ -208,7 +207,6 @@ class Reference:
             within=_within(luma, means),
             structured=structured,
             spectrum=_spectrum(luma),
-            steady=steady,
         )
 
     def to_bytes(self) -> bytes:
@@ -218,7 +216,6 @@ class Reference:
                 "luma": self.luma,
                 "detail": self.detail,
                 "structured": self.structured,
-                "steady": np.array(self.steady),
             }
         )
 
@@ -235,7 +232,6 @@ class Reference:
                 arrays["luma"].astype(np.float32),
                 arrays["detail"].astype(np.float64),
                 arrays["structured"].astype(np.int64),
-                steady=bool(arrays["steady"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(
@@ -252,21 +248,47 @@ class Reference:
     def _left(self, view: View, gain: float) -> Structure:
         where = self.structured
         left = view.detail.ravel()[where] / np.maximum(gain * self.detail.ravel()[where], 1e-3)
-        within = _within(view.luma, view.cells)
-        powers = _cell_means(within**2) * _cell_means(self.within**2)
-        alike = _cell_means(within * self.within) / np.sqrt(powers + 1e-6)
+        alike = self._alike(_within(view.luma, view.cells), self.within)
         return Structure(
             structure=float(np.sort(left)[int(LEFT_SHARE * len(left))]),
             sharpness=float(np.median(left)),
-            pattern=float(np.median(alike.ravel()[where])),
+            pattern=float(np.median(alike)),
         )
 
     def _shift(self, view: View) -> tuple[float, float] | None:
-        if not self.steady:
+        if not len(self.structured):
             return None
         height, down, right = shift_peak(self, view)
         seen = height >= LEAST_PEAK and max(abs(down), abs(right)) > TREMBLE
-        return (2 * down / WIDTH, 2 * right / WIDTH) if seen else None
+        return (2 * down / WIDTH, 2 * right / WIDTH) if seen and self._moved(view, 2 * down, 2 * right) else None
+
+    def _moved(self, view: View, down: int, right: int) -> bool:
+        """Whether nearly all that is seen has gone by so many pixels, give or take one."""
+        now = _within(view.luma, view.cells)
+        stayed = self._alike(now, self.within)
+        ways = [(down + i, right + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        gone = max((self._alike(now, self._shifted(*way)) for way in ways), key=lambda alike: float(alike.mean()))
+        gained = (gone - stayed)[self._still_seen(down, right)]
+        votes = gained[np.abs(gained) >= VOTE]
+        return len(votes) > 0 and float(np.mean(votes > 0)) >= MOVED_SHARE
+
+    def _still_seen(self, down: int, right: int) -> NDArray[np.bool_]:
+        """Which structured cells show what was in the learned picture: bool [n]."""
+        rows, columns = np.arange(0, HEIGHT, CELL) - down, np.arange(0, WIDTH, CELL) - right
+        inside = ((rows >= 0) & (rows <= HEIGHT - CELL))[:, np.newaxis] & (columns >= 0) & (columns <= WIDTH - CELL)
+        seen: NDArray[np.bool_] = inside.ravel()[self.structured]
+        return seen
+
+    def _shifted(self, down: int, right: int) -> Floats:
+        luma = np.roll(self.luma, (down, right), (0, 1))
+        return _within(luma, _cell_means(luma))
+
+    def _alike(self, now: Floats, learned: Floats) -> Doubles:
+        """Correlation of the pixels of each structured cell: float64 [n], -1..1."""
+        powers = _cell_means(now**2) * _cell_means(learned**2)
+        alike: Doubles = (_cell_means(now * learned) / np.sqrt(powers + 1e-6)).ravel()
+        structured: Doubles = alike[self.structured]
+        return structured
 
 
 def shift_peak(reference: Reference, view: View) -> tuple[float, int, int]:
