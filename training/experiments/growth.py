@@ -86,19 +86,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def falls(bundle: Bundle, case: Case) -> Doubles:
-    """Largest fall of each growing fault as a share of the score before, float64 [k]; NaN: never alarmed."""
+    """Largest fall of each growing fault as a share of the score before, float64 [k]; NaN: never alarmed.
+
+    Pieces that alarm without any fault are left out: there a fault may well undo what is strange.
+    """
     spec = default_graph(bundle)
     scorer = TFLiteScorer(bundle.graph(spec.format), spec)
     spread = Front.fit(case.train.values, Scaling.ROBUST, CLAMP).spread
     clean, start = _pieces(bundle.manifest.input, case.train.values)
-    scores = []
+    threshold = spec.calibration.threshold
+    clean = clean[[_score(scorer, piece, start) <= threshold for piece in clean]]
+    scores: list[list[float]] = []
     for seed, (kind, channel) in enumerate(itertools.product(KINDS * DRAWS, range(len(spread)))):
         grown = np.tile(clean, (len(SEVERITIES), 1, 1, 1))
         for larger, severity in zip(grown, SEVERITIES, strict=True):
             rng = np.random.default_rng(seed)
             larger[:, start:] = inject(clean[:, start:], kind, float(severity), spread, rng, channel)
         scores += [[_score(scorer, piece, start) for piece in same] for same in grown.swapaxes(0, 1)]
-    return largest_falls(np.array(scores), spec.calibration.threshold)
+    return largest_falls(np.reshape(scores, (-1, len(SEVERITIES))), threshold)
 
 
 def largest_falls(scores: Doubles, threshold: float) -> Doubles:
@@ -126,7 +131,9 @@ def _pieces(spec: InputSpec, rows: Floats) -> tuple[Floats, int]:
         first for first in range(len(held_out) - length + 1) if np.isfinite(held_out[first : first + length]).all()
     ]
     chosen: list[int] = np.linspace(0, len(known) - 1, PIECES).astype(int).tolist() if known else []
-    return np.array([held_out[known[each] : known[each] + length] for each in chosen]), start
+    return np.reshape(
+        [held_out[known[each] : known[each] + length] for each in chosen], (-1, length, rows.shape[1])
+    ), start
 
 
 def _score(scorer: TFLiteScorer, piece: Floats, start: int) -> float:
