@@ -152,7 +152,10 @@ def _add_init(commands: Commands) -> None:
     )
     init.add_argument("data", type=Path, help="CSV, CSV.gz or Parquet file")
     init.add_argument(
-        "--detector", default="gaussian", metavar="NAME", help="ready recipe to start from (default: gaussian)"
+        "--detector",
+        default="gaussian",
+        metavar="NAME",
+        help="ready recipe to start from (default: gaussian, which fits in a second)",
     )
     init.add_argument(
         "--out", type=Path, metavar="RECIPE", help="recipe to write (default: <data>.toml in the working folder)"

@@ -60,10 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("| detector | growing faults | alarmed | of these, fallen | largest fall |\n|---|---|---|---|---|")
     for name in options.detectors.split(","):
         found = [
-            falls(
-                Bundle.read((kept_folder(options.bench, data.name, name, case.name) / "model.bundle").read_bytes()),
-                case,
-            )
+            falls(_bundle(kept_folder(options.bench, data.name, name, case.name) / "model.bundle"), case)
             for case in tqdm(data.cases, desc=name, unit="case", leave=False, disable=None)
         ]
         fell = np.concatenate(found)
@@ -73,6 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"| {name} | {len(fell)} | {alarmed.sum()} | {(fell[alarmed] > ROUNDING).sum()} | {100 * largest:.1f} % |"
         )
     return 0
+
+
+def _bundle(path: Path) -> Bundle:
+    if not path.is_file():
+        raise SystemExit(f"error: {path} is not there: let a bench write it first, with this data and detector")
+    return Bundle.read(path.read_bytes())
 
 
 def _parser() -> argparse.ArgumentParser:
