@@ -3,7 +3,7 @@
     python -m training.experiments.growth --bench out/skab --data skab:SKAB/data/valve1 --detectors conv_autoencoder
 
 Takes the bundles that `python -m training bench` left in its folder, and the same data. In each case, a fault of every
-kind that can grow without end grows from half a spread to 1e6 spreads in every channel of some windows of the last rows
+kind that can grow without end grows from half a spread to 2e5 spreads in every channel of some windows of the last rows
 that were fitted on, which set the threshold and no network saw. It counts as fallen where its score, once above the
 threshold, is later below the largest score so far by more than rounding; how far is told down to the threshold at most.
 """
@@ -43,8 +43,9 @@ HELD_OUT = SplitSettings().validation
 FAULTY_ROWS = 24
 """Of a streaming graph: rows behind the warm-up that a fault lies in."""
 
-SEVERITIES = np.geomspace(0.5, CLAMP, 50)
-"""Training spreads."""
+SEVERITIES = np.geomspace(0.5, CLAMP / 5, 50)
+"""Training spreads. A fault of white noise has rows five times as far off, and what is beyond `CLAMP` is limited to it:
+a noise that is larger still looks smaller."""
 
 DRAWS = 2
 """Of place and sign, for each kind in each channel."""
