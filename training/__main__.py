@@ -54,7 +54,8 @@ Fit, convert and judge detectors on labelled data, each data set by its official
   python -m training bench --data skab:SKAB/data/valve1 --detectors gaussian,pca --out out/skab
 
 writes results.json (a row per data set and detector), files.json (a row per file), results.md and results.html. What is
-done is kept in the output folder: run the same command again to go on after an interruption, or to add detectors.
+done is kept in the output folder: run the same command again to go on after an interruption, or with more
+detectors: what is kept costs nothing. The tables hold what is named.
 
 Kinds of data:
   csv:FOLDER        your own CSV files: a column anomaly (above 0: faulty), and a column train (1: to fit) or --fit-rows

@@ -24,7 +24,9 @@ from edge_agent.contract.faults import FaultKind, inject
 from edge_agent.contract.features import CLAMP
 from edge_agent.contract.manifest import InputSpec
 from edge_agent.contract.records import Doubles, Floats
+from edge_agent.errors import EdgeAgentError
 from edge_agent.scoring.interpreter import TFLiteScorer
+from training.data import DataError
 from training.experiments.bench.cases import Case
 from training.experiments.bench.kinds import read_data
 from training.experiments.bench.running import default_graph, kept_folder
@@ -57,13 +59,21 @@ ROUNDING = 1e-4
 def main(arguments: Sequence[str] | None = None) -> int:
     """Grow the faults and print a line a detector."""
     options = _parser().parse_args(arguments)
-    (data,) = read_data([options.data])
+    try:
+        (data,) = read_data([options.data], options.fit_rows)
+        names = options.detectors.split(",")
+        bundles = {
+            name: [_bundle(kept_folder(options.bench, data.name, name, case.name)) for case in data.cases]
+            for name in names
+        }
+    except (DataError, EdgeAgentError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print("| detector | growing faults | alarmed | of these, fallen | largest fall |\n|---|---|---|---|---|")
-    for name in options.detectors.split(","):
-        found = [
-            falls(_bundle(kept_folder(options.bench, data.name, name, case.name) / "model.bundle"), case)
-            for case in tqdm(data.cases, desc=name, unit="case", leave=False, disable=None)
-        ]
+    for name in names:
+        pairs = zip(bundles[name], data.cases, strict=True)
+        bar = tqdm(pairs, total=len(data.cases), desc=name, unit="case", leave=False, disable=None)
+        found = [falls(bundle, case) for bundle, case in bar]
         fell = np.concatenate(found)
         alarmed = np.isfinite(fell)
         largest = np.max(fell, where=alarmed, initial=0.0)
@@ -73,9 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _bundle(path: Path) -> Bundle:
+def _bundle(folder: Path) -> Bundle:
+    path = folder / "model.bundle"
     if not path.is_file():
-        raise SystemExit(f"error: {path} is not there: let a bench write it first, with this data and detector")
+        raise DataError(f"{path} is not there: let a bench write it first, with this data and detector")
     return Bundle.read(path.read_bytes())
 
 
@@ -85,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--bench", type=Path, required=True, help="folder that a bench has written (--out)")
     parser.add_argument("--data", required=True, help="KIND:PATH, as given to the bench")
+    parser.add_argument("--fit-rows", type=int, metavar="N", help="as given to the bench")
     parser.add_argument("--detectors", required=True, help="rows of its tables, with commas between")
     return parser
 
