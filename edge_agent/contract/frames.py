@@ -77,4 +77,4 @@ def _cell_means(values: Floats, cells: int, axis: int) -> Floats:
     starts = np.arange(cells) * size // cells
     counts = np.maximum(np.diff(starts, append=size), 1).astype(np.float32)
     sums: Floats = np.add.reduceat(values, starts, axis=axis)
-    return sums / (counts[:, np.newaxis] if axis == 0 else counts)
+    return np.asarray(sums / (counts[:, np.newaxis] if axis == 0 else counts))

@@ -302,7 +302,7 @@ def shift_peak(reference: Reference, view: View) -> tuple[float, int, int]:
 def _cell_means(values: Floats) -> Doubles:
     """Mean of each cell of float32 [HEIGHT, WIDTH]: float64 [12, 16]."""
     bands = values.reshape(HEIGHT // CELL, CELL, WIDTH).sum(axis=1)
-    return bands.reshape(HEIGHT // CELL, WIDTH // CELL, CELL).sum(axis=2) / np.float64(CELL**2)
+    return np.asarray(bands.reshape(HEIGHT // CELL, WIDTH // CELL, CELL).sum(axis=2) / np.float64(CELL**2))
 
 
 def _within(luma: Floats, cells: Doubles) -> Floats:
