@@ -55,8 +55,9 @@ GROWTH_STEPS_INSIDE = 20
 """Severities of the growing fault inside the body's range, evenly on a logarithmic scale: with a range of 20 spreads
 each is a fifth larger than the one before."""
 
-GROWTH_OUTSIDE = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 100.0, 1e3, 1e4)
-"""The growing fault outside, in body ranges; `CLAMP` comes last."""
+GROWTH_OUTSIDE = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 100.0, 1e3, 1e4)
+"""The growing fault outside, in body ranges: first past the end even of readings that were on the other side; `CLAMP`
+comes last."""
 
 MAX_GROWTH_CHANNELS = 16
 """Channels whose growing fault is tried, evenly chosen."""

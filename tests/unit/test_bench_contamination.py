@@ -198,10 +198,12 @@ FALL = Fall(
 
 def test_the_tables_end_with_every_fall_and_the_largest_in_a_line() -> None:
     other = replace(FALL, detector="knn", auc_pr=0.85)
-    undefined = replace(FALL, detector="kde", auc_pr=None, low=None, high=None)
+    undefined = replace(FALL, detector="kde", auc_pr=None, low=None, high=None, f1=0.4)
     text = report.markdown([], [], [FALL, other, undefined])
     assert "| pca | csv+5%stretch | 6 | 0.900 | 0.880 | 0.020 (0.010 to 0.030) | 0.800 | 0.500 |" in text
-    assert text.endswith("\nAUC-PR falls by at most 0.050: knn on csv+5%stretch.\n")
+    last = text.splitlines()[-1]
+    assert last.startswith("AUC-PR falls by at most 0.050: knn on csv+5%stretch. F1, ")
+    assert last.endswith("by at most 0.400: kde on csv+5%stretch.")
     assert report.most([undefined]).startswith("No fall of AUC-PR could be measured")
 
 

@@ -135,7 +135,12 @@ def most(found: Sequence[Fall]) -> str:
     worst = largest(found)
     if worst is None:
         return "No fall of AUC-PR could be measured: no file with faults has a result both ways."
-    return f"AUC-PR falls by at most {worst.fall:.3f}: {worst.detector} on {worst.data}."
+    said = f"AUC-PR falls by at most {worst.fall:.3f}: {worst.detector} on {worst.data}."
+    lost = [(fall.clean_f1 - fall.f1, fall) for fall in found if fall.clean_f1 is not None and fall.f1 is not None]
+    if not lost:
+        return said
+    most_f1, of = max(lost, key=lambda pair: pair[0])
+    return f"{said} F1, with a threshold set on contaminated rows too, by at most {most_f1:.3f}: {of.detector} on {of.data}."
 
 
 def failure(row: Row) -> str:
