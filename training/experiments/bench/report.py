@@ -140,7 +140,8 @@ def most(found: Sequence[Fall]) -> str:
     if not lost:
         return said
     most_f1, of = max(lost, key=lambda pair: pair[0])
-    return f"{said} F1, with a threshold set on contaminated rows too, by at most {most_f1:.3f}: {of.detector} on {of.data}."
+    f1_said = f"F1, with a threshold set on contaminated rows too, by at most {most_f1:.3f}"
+    return f"{said} {f1_said}: {of.detector} on {of.data}."
 
 
 def failure(row: Row) -> str:
