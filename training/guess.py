@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,6 +184,12 @@ def _labels_advice(found: Guess, detector: str, out: Path) -> str:
     )
 
 
+def _left_out(found: Guess) -> Iterable[tuple[str, list[str]]]:
+    """Columns that are no channels, by the reason."""
+    yield "mostly not numbers", [name for name in found.left_out if name not in found.ignored]
+    yield "named like labels", [name for name in found.left_out if name in found.ignored]
+
+
 def _summary(found: Guess) -> str:
     """What was found, in a line."""
     labels = (
@@ -194,7 +201,7 @@ def _summary(found: Guess) -> str:
         f"{counted(found.rows, 'reading')} of {counted(len(found.channels), 'channel')} at {found.rate_hz:g} Hz, "
         f"{counted(found.gaps, 'gap')}, {counted(found.bad_cells, 'missing value')}, "
         f"{f'time in {found.time_column}' if found.time_column else 'no time column: rows are counted'}, {labels}"
-        + (f", left out {', '.join(found.left_out)}" if found.left_out else "")
+        + "".join(f", left out {', '.join(names)} ({why})" for why, names in _left_out(found) if names)
     )
 
 

@@ -52,9 +52,11 @@ def test_columns_of_public_data_sets_that_are_no_readings_are_ignored(tmp_path: 
 
 def test_init_names_the_columns_that_it_leaves_out(tmp_path: Path) -> None:
     data = tmp_path / "m.csv"
-    data.write_text("flow,pressure,place\n" + "".join(f"{row % 7},,hall\n" for row in range(50)))
+    data.write_text("flow,pressure,place,changepoint\n" + "".join(f"{row % 7},,hall,0\n" for row in range(50)))
     written = write_recipe(data, "gaussian", tmp_path / "m.toml", replace=False)
-    assert written.summary.endswith("left out pressure, place")
+    assert written.summary.endswith(
+        "left out pressure, place (mostly not numbers), left out changepoint (named like labels)"
+    )
 
 
 def test_binary_data_named_csv_are_refused_without_printing_them(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    recipe = out / "recipe.toml"
+    recipe = out / f"{options.data.stem if options.data else 'pump'}.toml"
     training_file, rows = (
         (options.data, ("--fit-rows", str(options.fit_rows))) if options.data else (_pump_recording(out), ())
     )
