@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 import keras
@@ -11,40 +10,26 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Floats
-from training.detectors.base import Curves, Detector, NormalData
+from training.detectors.base import Curves, NormalData, StepsDetector
 from training.detectors.combined_index import CombinedIndex
 from training.detectors.network import Examples, train_network
 from training.detectors.residual import Residual
-from training.graph import HEAD, Front, FrozenNetwork, Outputs, ScoreGraph
-from training.recipe import TrainingSettings
-from training.steps import make_steps
+from training.graph import HEAD, FrozenNetwork, Outputs, ScoreGraph
 
 S = TypeVar("S")
 
 
-class Autoencoder(Detector[S]):
+class Autoencoder(StepsDetector[S]):
     """A network that rebuilds windows; score: see `CombinedIndex`.
 
     The network sees the window itself, T-squared what the recipe's steps make of it; without steps, its mean row.
     """
 
     has_body = True
-    uses_steps = True
     newest_first: ClassVar[bool] = False
     """The network answers the newest row first."""
     network: keras.Model
     index: CombinedIndex
-
-    def __init__(
-        self, settings: S, training: TrainingSettings, front: Front, rows: int, tables: Sequence[dict[str, Any]] = ()
-    ) -> None:
-        """Build the steps.
-
-        Raises:
-            RecipeError: they do not go together or with the window.
-        """
-        super().__init__(settings, training, front, rows, tables)
-        self.steps = make_steps(tables or self.usual_steps(rows), (rows, self.channels))
 
     @classmethod
     def usual_steps(cls, rows: int) -> tuple[dict[str, Any], ...]:

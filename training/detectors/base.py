@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from edge_agent.contract.records import Floats
 from training.graph import Front, ScoreGraph
 from training.recipe import TrainingSettings
+from training.steps import Steps, make_steps
 
 S = TypeVar("S")
 
@@ -86,3 +87,21 @@ class Detector(ABC, Generic[S]):
     @abstractmethod
     def score_graph(self) -> ScoreGraph:
         """The fitted detector as one graph with static shapes and constants only."""
+
+
+class StepsDetector(Detector[S]):
+    """A detector that makes features of a window by the recipe's steps, or else by its usual ones."""
+
+    uses_steps = True
+    steps: Steps
+
+    def __init__(
+        self, settings: S, training: TrainingSettings, front: Front, rows: int, tables: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        """Build the steps.
+
+        Raises:
+            RecipeError: they do not go together or with the window.
+        """
+        super().__init__(settings, training, front, rows, tables)
+        self.steps = make_steps(tables or self.usual_steps(rows), (rows, self.channels))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
-from training.detectors.base import Curves, Detector, NormalData
-from training.graph import HEAD, Front, Outputs, ScoreGraph, score_and_contributions
-from training.recipe import TrainingSettings
-from training.steps import Steps, make_steps
+from training.detectors.base import Curves, NormalData, StepsDetector
+from training.graph import HEAD, Outputs, ScoreGraph, score_and_contributions
 
 S = TypeVar("S")
 
@@ -22,7 +19,7 @@ USUAL_MEAN_ROWS = 10
 without memory, and sees a lasting shift whole after as few rows."""
 
 
-class FeatureDetector(Detector[S]):
+class FeatureDetector(StepsDetector[S]):
     """A detector on features x [D].
 
         score = sum of parts(x) + range term
@@ -31,20 +28,6 @@ class FeatureDetector(Detector[S]):
     TFLite runtimes have. Its `parts` must not fall while x moves away from normal; the range term grows beyond
     `body_range` whatever they do.
     """
-
-    uses_steps = True
-    steps: Steps
-
-    def __init__(
-        self, settings: S, training: TrainingSettings, front: Front, rows: int, tables: Sequence[dict[str, Any]] = ()
-    ) -> None:
-        """Build the steps, those of the recipe or the usual ones.
-
-        Raises:
-            RecipeError: they do not go together or with the window.
-        """
-        super().__init__(settings, training, front, rows, tables)
-        self.steps = make_steps(tables or self.usual_steps(rows), (rows, self.channels))
 
     def fit(self, data: NormalData, *, progress: bool) -> Curves:
         """Fit the steps, then the detector on what they give."""
