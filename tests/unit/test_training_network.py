@@ -120,3 +120,31 @@ def test_a_forecaster_is_given_noise_in_training_alone() -> None:
     given, wanted = forecaster._next_rows(pieces, np.random.default_rng(1))
     assert (given - watched).std() == pytest.approx(INPUT_NOISE, rel=0.05)
     assert np.array_equal(wanted, pieces[:, 1:])
+
+
+def test_a_forecaster_sees_a_level_that_its_forecasts_follow() -> None:
+    """With errors that count for nothing, what is left of the score is T-squared of the level."""
+    from training.detectors.combined_index import t_squared
+    from training.detectors.lstm_forecaster import LstmForecaster, LstmForecasterSettings, Weights
+    from training.detectors.on_features import Quadratic
+    from training.graph import Front, Reach
+    from training.recipe import TrainingSettings
+
+    front = Front(centre=np.zeros(3), spread=np.ones(3), body_range=BODY_RANGE)
+    forecaster = LstmForecaster(LstmForecasterSettings(units=2), TrainingSettings(), front, 1)
+    rows = noise(60).reshape(-1, 3)
+    forecaster.reach = Reach.fit(rows, BODY_RANGE)
+    shapes = {"kernel": (3, 8), "recurrent": (2, 8), "bias": (8,), "out": (2, 3), "out_bias": (3,)}
+    forecaster.weights = Weights(**{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    forecaster.error = Quadratic(np.zeros(3), np.zeros((3, 3)))
+    forecaster.level = t_squared(forecaster._smoothed(rows), guard=20)
+    graph = forecaster.score_graph()
+    states = {name: np.zeros(shape, np.float32) for name, shape in graph.inputs.items() if name != "window"}
+    scores = []
+    for _ in range(60):
+        outputs = graph.function(window=np.array([[[0, 2, 0]]], np.float32), **states)
+        states = {name: outputs[name] for name in states}
+        scores.append(float(outputs["score"][0]))
+    assert np.diff(scores[:40]).min() > 0
+    assert scores[-1] > 3
+    assert np.argmax(outputs["contributions"][0]) == 1
