@@ -40,8 +40,8 @@ the detector is.
 DETECTORS_HELP = """\
 Ready recipes to begin with, by what they are good at (training/recipes/<name>.toml; `python -m training detectors`
 lists all, docs/choosing.md says which is for which data):
-  conv_autoencoder   patterns in time, such as cycles, and what gaussian sees; int8; start here
-  gaussian           lasting shifts and broken relations between channels; fits in a second
+  conv_autoencoder   patterns in time, such as cycles, and what gaussian sees; int8; recommended
+  gaussian           lasting shifts and broken relations between channels; fits in a second; the default
   pca                the same with many or strongly related channels
   lstm_forecaster    long memory, one reading at a time, cheapest per reading; int8
   lstm_autoencoder   patterns in time in short windows; int8
@@ -96,7 +96,7 @@ DETECTOR_LIST_HELP = """\
 List every detector by the name that recipes and `bench` give it, or tell all about some. docs/choosing.md says which is
 for which data.
 
-  python -m training detectors              a line for each
+  python -m training detectors              what each is, and its source
   python -m training detectors pca knn      all about these two
 """
 

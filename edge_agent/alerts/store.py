@@ -157,7 +157,7 @@ class Store:
             record.session, record.seq, record.stream, record.report, record.rank,
             record.put_ns, record.run, record.run_ns, record.body,
         )  # fmt: skip
-        self._db.execute(f"INSERT INTO alerts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+        self._db.execute(f"INSERT INTO alerts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - _COLUMNS is ours
 
     def replace_body(self, key: Key, body: bytes) -> None:
         """Rewrite an alert that nobody has seen yet."""

@@ -4,7 +4,8 @@ A network looks at the shape of a window and may rebuild what is too high all al
 as levels, and is blind to shape. Their sum sees both.
 
 Source: H. H. Yue, S. J. Qin, "Reconstruction-based fault identification using a combined index", Industrial &
-Engineering Chemistry Research 40 (2001): squared residual and T-squared, each over its limit in training.
+Engineering Chemistry Research 40 (2001): squared residual and T-squared, each over its limit in training. The
+limit of the residual is in-sample; that of T-squared may not be, see `t_squared`.
 """
 
 from __future__ import annotations
