@@ -154,9 +154,10 @@ def test_an_event_goes_on_with_its_id_after_a_kill(agent: AgentProcess, broker: 
         wait_state(listener, anomaly="ON")
         sensor.send(pump.take(1500))
         wait_kinds(listener, "anomaly_cleared")
-    events = listener.events()
-    assert len({event["id"] for event in events if event["event_type"].startswith("anomaly")}) == 1
-    assert next(e for e in events if e["event_type"] == "anomaly_cleared")["reason"] == "normal"
+    events = [event for event in listener.events() if event["event_type"].startswith("anomaly")]
+    closing = next(i for i, event in enumerate(events) if event["event_type"] == "anomaly_cleared")
+    assert {event["id"] for event in events[: closing + 1]} == {events[0]["id"]}  # a false alarm may follow
+    assert events[closing]["reason"] == "normal"
 
 
 def test_an_event_whose_fault_is_gone_after_a_kill_is_closed_as_such(
