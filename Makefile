@@ -74,7 +74,7 @@ bench: setup ## measure time and memory on this machine; table, and out/bench/fi
 lock: ## compile requirements/*.in to hashed files; UPGRADE=--upgrade for newer versions
 	test -x .venv-lock/bin/uv || $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv==$(UV_VERSION)
-	cd requirements && for set in dev device-litert device-tflite; do \
+	cd requirements && for set in dev device-litert device-litert-camera device-tflite device-tflite-camera; do \
 		../.venv-lock/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --custom-compile-command "make lock" $$set.in --output-file $$set.txt; done
 

@@ -14,7 +14,7 @@ readonly command=/usr/local/bin/edge-agent
 
 usage() {
     cat <<'TEXT'
-usage: install.sh [--runtime litert|tflite] [--python PYTHON] [--wheels FOLDER] WHEEL
+usage: install.sh [--runtime litert|tflite] [--camera] [--python PYTHON] [--wheels FOLDER] WHEEL
        install.sh --uninstall [--purge]
 
 Installs the agent's wheel (make wheel) as the service edge-agent, as root:
@@ -22,6 +22,7 @@ an environment in /opt/edge-agent, the user edge-agent, the unit, udev rules, an
 of the settings in /etc/edge-agent. The service is started once its settings are more than the example.
 
   --runtime   litert (default), or tflite: the older runtime, for Python 3.11 only
+  --camera    with OpenCV, for cameras, videos and images: some 150 MB more
   --python    interpreter of the environment, 3.11 or later (default: python3)
   --wheels    take all packages from this folder, nothing from the network
   --uninstall remove the service; settings, state and the user stay
@@ -49,8 +50,8 @@ place() {
 
 # Build the environment beside the one in use and switch the link when it is whole: a failure leaves the old one running.
 make_environment() {
-    local wheel=$1 runtime=$2 python=$3 wheels=$4
-    local locked=$here/../requirements/device-$runtime.txt key target
+    local wheel=$1 packages=$2 python=$3 wheels=$4
+    local locked=$here/../requirements/device-$packages.txt key target
     local -a from=()
     [[ -r $locked ]] || die "$locked is missing: run install.sh from the project's systemd folder"
     "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
@@ -152,10 +153,11 @@ uninstall() {
 }
 
 main() {
-    local runtime=litert python=python3 wheels='' wheel='' removing='' purge=''
+    local runtime=litert camera='' python=python3 wheels='' wheel='' removing='' purge=''
     while (($#)); do
         case $1 in
             --runtime) runtime=${2:?--runtime needs litert or tflite}; shift ;;
+            --camera) camera=-camera ;;
             --python) python=${2:?--python needs an interpreter}; shift ;;
             --wheels) wheels=${2:?--wheels needs a folder}; shift ;;
             --uninstall) removing=yes ;;
@@ -174,7 +176,7 @@ main() {
     fi
     ((EUID == 0)) || die "needs root: sudo $0 ..."
     if [[ -n $removing ]]; then uninstall "$purge"; return; fi
-    install_service "$wheel" "$runtime" "$python" "$wheels"
+    install_service "$wheel" "$runtime$camera" "$python" "$wheels"
 }
 
 main "$@"

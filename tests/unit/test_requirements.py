@@ -8,7 +8,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / "requirements"
-SETS = ("dev", "device-litert", "device-tflite")
+DEVICE = ("device-litert", "device-litert-camera", "device-tflite", "device-tflite-camera")
+SETS = ("dev", *DEVICE)
 
 
 def pins(name: str) -> dict[str, set[str]]:
@@ -39,14 +40,14 @@ def test_no_address_and_no_local_path_is_in_it(name: str) -> None:
     assert not re.search(r"://|--index|--find-links|@ |(^|\s)/", text)
 
 
-@pytest.mark.parametrize("name", ["device-litert", "device-tflite"])
+@pytest.mark.parametrize("name", DEVICE)
 def test_a_device_gets_no_tensorflow(name: str) -> None:
     assert not {"tensorflow", "keras", "scipy", "pandas", "torch"} & set(pins(name))
 
 
 def test_the_device_runs_the_versions_that_were_tested() -> None:
     tested = pins("dev")
-    assert {name: version for name, version in pins("device-litert").items() if tested[name] != version} == {}
+    assert {name: version for name, version in pins("device-litert-camera").items() if tested[name] != version} == {}
 
 
 def test_the_device_set_is_what_the_wheel_asks_for() -> None:
@@ -54,6 +55,13 @@ def test_the_device_set_is_what_the_wheel_asks_for() -> None:
     litert = asked((FOLDER / "device-litert.in").read_text())
     assert wheel <= litert
     assert wheel <= asked((FOLDER / "dev.in").read_text())
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite"])
+def test_a_device_with_a_camera_has_opencv_and_else_the_same(runtime: str) -> None:
+    bare, camera = pins(f"device-{runtime}"), pins(f"device-{runtime}-camera")
+    assert camera.pop("opencv-python-headless")
+    assert camera == bare
 
 
 def test_tflite_runtime_is_kept_from_numpy_2() -> None:
