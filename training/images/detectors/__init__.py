@@ -1,0 +1,32 @@
+"""The image detectors by the name a recipe gives them.
+
+A new one is a file here and a line in `IMAGE_DETECTORS`; its ready recipe is written by `python -m training.ready`.
+Each is imported when it is asked for: what one needs, a backbone's weights for instance, is nothing to the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Any
+
+from training.images.detector import ImageDetector
+from training.recipe import RecipeError
+
+IMAGE_DETECTORS: dict[str, str] = {}
+"""By name, the module and the class."""
+
+
+def image_detector(name: str, place: str = "detector.type") -> type[ImageDetector[Any]]:
+    """The class of an image detector; `place` is where the name was given.
+
+    Raises:
+        RecipeError: there is none of that name; the message has the nearest.
+    """
+    if name not in IMAGE_DETECTORS:
+        near = difflib.get_close_matches(name.lower(), IMAGE_DETECTORS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known for images are {', '.join(IMAGE_DETECTORS)}"
+        raise RecipeError(f"{place} {name!r} is not known, {hint}")
+    module, _, cls = IMAGE_DETECTORS[name].partition(":")
+    found: type[ImageDetector[Any]] = getattr(import_module(module), cls)
+    return found
