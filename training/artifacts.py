@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,12 @@ FORMAT = 1
 MAX_JSON_BYTES = 16 << 20
 """Largest JSON of a run; curves of 10,000 epochs take some 0.5 MB."""
 
+T = TypeVar("T")
+
 Array = NDArray[Any]
+
+SENSOR = "sensor"
+"""What a `run.json` is of that does not say so; runs of images say "frame"."""
 
 
 class RunError(Exception):
@@ -75,8 +80,7 @@ class RunInfo:
     def __post_init__(self) -> None:
         """Refuse another format and figures that do not fit the channels."""
         channels = len(self.input.channels)
-        if self.format != FORMAT:
-            raise ValueError(f"format must be {FORMAT}, got {self.format}: fit again with this version")
+        check_format(self.format)
         if not len(self.centre) == len(self.spread) == channels:
             raise ValueError(
                 f"centre and spread need one figure per channel, {channels}, "
@@ -86,26 +90,21 @@ class RunInfo:
             raise ValueError(f"spreads must be above 0, got {min(self.spread)}")
 
 
+def check_format(version: int) -> None:
+    """Refuse a run folder of another version.
+
+    Raises:
+        ValueError: with both versions.
+    """
+    if version != FORMAT:
+        raise ValueError(f"format must be {FORMAT}, got {version}: fit again with this version")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """A run folder; arrays are read when asked for."""
+class RunFolder:
+    """What every run folder holds, of readings or of images."""
 
     path: Path
-    info: RunInfo
-
-    @classmethod
-    def read(cls, path: Path) -> Run:
-        """Open a run folder.
-
-        Raises:
-            RunError: not a run folder, or one that another version wrote.
-        """
-        return cls(path=path, info=_read_info(path))
-
-    @property
-    def input(self) -> InputSpec:
-        """Channels and windows of the detector."""
-        return self.info.input
 
     @property
     def graph(self) -> Path:
@@ -121,6 +120,37 @@ class Run:
             return tomllib.loads((self.path / "recipe.toml").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"cannot read {self.path / 'recipe.toml'}: {error}") from error
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Figures of the fit, and of `evaluate` where it ran."""
+        return read_json(self.path / "metrics.json")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Digests of the data, versions of the tools."""
+        return read_json(self.path / "provenance.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(RunFolder):
+    """A run folder of readings; arrays are read when asked for."""
+
+    info: RunInfo
+
+    @classmethod
+    def read(cls, path: Path) -> Run:
+        """Open a run folder.
+
+        Raises:
+            RunError: not a run folder, one of images, or one that another version wrote.
+        """
+        return cls(path=path, info=read_info(path, RunInfo, SENSOR))
+
+    @property
+    def input(self) -> InputSpec:
+        """Channels and windows of the detector."""
+        return self.info.input
 
     @cached_property
     def _normal(self) -> dict[str, Array]:
@@ -183,18 +213,33 @@ class Run:
         except (OSError, ValueError, EdgeAgentError) as error:
             raise RunError(f"cannot read {self.path / 'prefilter.npz'}: {error}") from error
 
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """Figures of the fit, and of `evaluate` where it ran."""
-        return read_json(self.path / "metrics.json")
 
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Digests of the data, versions of the tools."""
-        return read_json(self.path / "provenance.json")
+def run_kind(path: Path) -> str:
+    """What the run in a folder is of, "sensor" or "frame".
+
+    Raises:
+        RunError: not a run folder, or its `run.json` cannot be read.
+    """
+    return str(_said(path).get("kind", SENSOR))
 
 
-def _read_info(path: Path) -> RunInfo:
+def read_info(path: Path, cls: type[T], kind: str) -> T:
+    """Read `run.json` of a run of this kind.
+
+    Raises:
+        RunError: not a run folder, one of another kind, or one that another version wrote.
+    """
+    said = _said(path)
+    if (found := said.get("kind", SENSOR)) != kind:
+        raise RunError(f"{path} is a run of kind {found!r}, expected {kind!r}: give another run folder")
+    try:
+        return strict_json.read(cls, said, str(path / "run.json"))
+    except EdgeAgentError as error:
+        raise RunError(str(error)) from error
+
+
+def _said(path: Path) -> dict[str, Any]:
+    """`run.json` as it stands."""
     if path.is_file():
         raise RunError(
             f"{path} is a file, expected a run folder, which `python -m training fit RECIPE --out RUN` makes"
@@ -203,13 +248,10 @@ def _read_info(path: Path) -> RunInfo:
         raise RunError(
             f"{path} is not a run folder, it has no run.json: `python -m training fit RECIPE --out {path}` makes one"
         )
-    try:
-        return strict_json.read(RunInfo, read_json(path / "run.json"), str(path / "run.json"))
-    except EdgeAgentError as error:
-        raise RunError(str(error)) from error
+    return read_json(path / "run.json")
 
 
-def write_info(path: Path, info: RunInfo) -> None:
+def write_info(path: Path, info: object) -> None:
     """Write `run.json`, last of all: a folder with it is complete."""
     write_json(path / "run.json", strict_json.plain(info))
 
