@@ -1,12 +1,14 @@
-"""Training of the small Keras networks that are the bodies of neural detectors."""
+"""Training of the small Keras networks that are the bodies of neural detectors, of windows and of frames."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_agent.contract.records import Floats
@@ -23,9 +25,9 @@ FEWEST_INDEPENDENT = 4
 Examples = tuple[Floats, Floats]
 """What a network is given and what it must answer, float32 [n, ...] both."""
 
-MakeExamples = Callable[[Floats, np.random.Generator | None], Examples]
-"""From normal windows [n, ...] to examples. The generator decides what is left to chance; without one, for the windows
-that early stopping watches, nothing may be."""
+MakeExamples = Callable[[NDArray[Any], np.random.Generator | None], Examples]
+"""From normal windows or frames [n, ...] to examples. The generator decides what is left to chance; without one, for
+those that early stopping watches, nothing may be."""
 
 
 class _Bar(keras.callbacks.Callback):  # type: ignore[misc]
@@ -44,13 +46,13 @@ class _Bar(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Examples of the windows, in a new order each epoch."""
+    """Examples of the windows or frames, in a new order each epoch."""
 
-    def __init__(self, windows: Floats, examples: MakeExamples, batch: int, seed: int) -> None:
+    def __init__(self, windows: NDArray[Any], examples: MakeExamples, batch: int, seed: int) -> None:
         """Keep what examples are made of.
 
         Args:
-            windows: float32 [n, ...].
+            windows: [n, ...], windows or frames.
             examples: called for each batch.
             batch: windows of a batch.
             seed: of the order, and of what `examples` leaves to chance.
@@ -110,20 +112,45 @@ def train_network(
         `loss` and, where there was early stopping, `stopping_loss`: one figure an epoch.
     """
     trained, watched = kept_apart(windows, settings, guard)
+    batches = Batches(trained, examples, batch_size(len(trained), settings), settings.seed)
+    held_back = examples(watched, None) if len(watched) else None
+    return train_on_batches(model, batches, held_back, settings, loss="mse", progress=progress)
+
+
+def batch_size(count: int, settings: TrainingSettings) -> int:
+    """Examples of a batch where there are `count` in all."""
+    return max(1, min(settings.batch, count // FEWEST_BATCHES))
+
+
+def train_on_batches(
+    model: keras.Model,
+    batches: keras.utils.PyDataset,
+    held_back: tuple[Any, ...] | None,
+    settings: TrainingSettings,
+    *,
+    loss: Any,
+    progress: bool,
+) -> Curves:
+    """Minimise a loss, stopping early on what was held back.
+
+    Args:
+        model: compiled here, with Adam.
+        batches: (inputs, answers) or (inputs, answers, weights) each.
+        held_back: the same at once, for early stopping; None: every epoch is run.
+        settings: epochs, learning rate, patience.
+        loss: any that Keras knows.
+        progress: draw a bar.
+
+    Returns:
+        As `train_network`.
+    """
     callbacks: list[keras.callbacks.Callback] = [_Bar(settings.epochs)] if progress else []
-    if len(watched):
+    if held_back is not None:
         callbacks.append(
             keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
         )
-    model.compile(keras.optimizers.Adam(settings.learning_rate), "mse")
-    batch = max(1, min(settings.batch, len(trained) // FEWEST_BATCHES))
-    history = model.fit(
-        Batches(trained, examples, batch, settings.seed),
-        epochs=settings.epochs,
-        validation_data=examples(watched, None) if len(watched) else None,
-        callbacks=callbacks,
-        verbose=0,
-    )
+    model.compile(keras.optimizers.Adam(settings.learning_rate), loss)
+    history = model.fit(batches, epochs=settings.epochs, validation_data=held_back, callbacks=callbacks, verbose=0)
     names = {"loss": "loss", "val_loss": "stopping_loss"}
     return {
         names[name]: np.asarray(values, float).tolist() for name, values in history.history.items() if name in names
