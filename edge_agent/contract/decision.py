@@ -88,12 +88,16 @@ class OpenEvent:
     score: float | None = None
     level: float | None = None
     """Of the window that it was last told with."""
+    box: tuple[float, ...] | None = None
+    """Where in the picture it was last seen: (left, top, right, bottom) in 0..1; None: not known, or no picture."""
 
     def __post_init__(self) -> None:
-        """Refuse an event without an id, and a kind that is not the one its cause opens."""
+        """Refuse an event without an id, a kind that is not the one its cause opens, and a box outside the picture."""
         opens = EventKind.ANOMALY if self.fault is None else FAULT_EVENTS.get(self.fault)
         if not self.id or self.kind != opens:
             raise ValueError(f"an open event needs an id and the kind of its cause, got {self}")
+        if self.box is not None and not _is_box(self.box):
+            raise ValueError(f"a box is [left, top, right, bottom] in 0..1, got {list(self.box)}")
 
 
 @dataclass(slots=True)
@@ -337,6 +341,12 @@ class Decider:
         detail = sign.detail if event.told.fault else ""
         event.told = replace(event.told, detail=detail, score=sign.score, level=sign.level)
         return _transition(event, Life.UPDATE, sign)
+
+
+def _is_box(box: tuple[float, ...]) -> bool:
+    if len(box) != 4 or not all(math.isfinite(value) and 0 <= value <= 1 for value in box):  # noqa: PLR2004
+        return False
+    return box[0] < box[2] and box[1] < box[3]
 
 
 def _strength(sign: _Sign | OpenEvent) -> float:

@@ -64,7 +64,10 @@ class Look:
     share: float
     """Share of the watched blocks that are strange, 0..1."""
     strangeness: Floats
-    """float32 [rows, columns] of each block, 0 where masked: where in the frame."""
+    """float32 [rows, columns] of each block, 0 where masked."""
+    near: Floats
+    """float32 [rows, columns] mean strangeness of the watched blocks around each: where in the frame; d2 is the largest
+    of a watched block."""
 
     def changed(self, max_light: float, scene_share: float) -> bool:
         """Whether this is another scene rather than an object: light beyond a factor, or most blocks strange."""
@@ -119,6 +122,7 @@ class Background:
             light=light,
             share=float((strangeness > STRANGE).sum() / watched.sum()),
             strangeness=strangeness.astype(np.float32),
+            near=near.astype(np.float32),
         )
 
     def follow(self, features: Floats, look: Look, *, quickly: float, slowly: float) -> Background:

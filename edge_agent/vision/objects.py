@@ -17,7 +17,6 @@ a threshold of its own is decided by that threshold.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -26,7 +25,7 @@ import numpy as np
 
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.decision import Decider, DecisionRule, OpenEvent
-from edge_agent.contract.records import Decision, Doubles, Fault, Unknown
+from edge_agent.contract.records import Decision, Doubles, Fault, Stage, Unknown
 from edge_agent.contract.zones import Zone
 from edge_agent.vision.assignment import cheapest_pairs
 from edge_agent.vision.regions import MOST_REGIONS, Box, Region, in_zone
@@ -44,19 +43,8 @@ NEAR: Final = 0.5
 MOST_OBJECTS: Final = 2 * MOST_REGIONS
 """Objects known at a time: those of a full frame, and as many that were just there."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenObject:
-    """What must outlive a restart of an object with an open event; `strict_json` writes and reads it."""
-
-    event: OpenEvent
-    box: Box
-    """Where it was last seen."""
-
-    def __post_init__(self) -> None:
-        """Refuse a box that is no part of an image: it may come from a file."""
-        if not _is_box(self.box):
-            raise ValueError(f"a box is [left, top, right, bottom] in 0..1, got {list(self.box)}")
+WHOLE: Final[Box] = (0.0, 0.0, 1.0, 1.0)
+"""The box of the whole image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +75,9 @@ class Objects:
         calibration: Calibration,
         frame_s: float,
         new_id: Callable[[], str],
+        *,
         zones: tuple[Zone, ...] = (),
+        stage: Stage = Stage.NETWORK,
     ) -> None:
         """Begin without objects.
 
@@ -98,17 +88,30 @@ class Objects:
             frame_s: seconds between frames, above 0.
             new_id: gives a fresh id for each event.
             zones: as the regions are found with.
+            stage: what finds the regions.
 
         Raises:
             ValueError: the calibration is for another N of M, or `frame_s` is not above 0.
         """
         self._rule, self._frame_s, self._new_id = rule, frame_s, new_id
-        self._calibrations = {"": calibration} | {zone.name: in_zone(calibration, zone) for zone in zones}
-        self._quiet = calibration.median
+        self._zones, self._stage = zones, stage
         self._objects: list[_Object] = []
+        self.recalibrate(calibration)
         self._decider(zone="")
         self.dropped = 0
         """Regions that could not be followed, since there were too many objects."""
+
+    def recalibrate(self, calibration: Calibration) -> None:
+        """Go on with another threshold; open events stay open.
+
+        Raises:
+            ValueError: the calibration is for another N of M.
+        """
+        zones = {zone.name: in_zone(calibration, zone) for zone in self._zones}
+        self._calibrations = {"": calibration} | zones
+        self._quiet = calibration.median
+        for each in self._objects:
+            each.decider.recalibrate(self._calibrations[each.region.zone])
 
     def update(self, t_ns: int, regions: Iterable[Region]) -> list[ObjectDecision]:
         """Decide one frame.
@@ -144,20 +147,16 @@ class Objects:
         for each in self._objects:
             each.decider.unknown(replace(unknown, fault=Fault.NOT_READY))
 
-    def restore(self, objects: Iterable[OpenObject]) -> None:
-        """Take over objects whose events were open when the agent stopped; each goes on if it is seen where it was."""
-        for each in objects:
-            decider = self._decider(zone="")
-            decider.restore([each.event])
-            self._objects.append(_Object(Region(box=each.box, score=self._quiet, area=_area(each.box)), decider))
+    def restore(self, events: Iterable[OpenEvent]) -> None:
+        """Take over events that were open when the agent stopped; each goes on if its object is seen where it was."""
+        for event in events:
+            decider, box = self._decider(zone=""), event.box or WHOLE
+            decider.restore([event])
+            self._objects.append(_Object(Region(box=box, score=self._quiet, area=_area(box)), decider))
 
-    def open_objects(self) -> list[OpenObject]:
+    def open_events(self) -> list[OpenEvent]:
         """Return what `restore` needs after a restart."""
-        return [
-            OpenObject(event=event, box=each.region.box)
-            for each in self._objects
-            for event in each.decider.open_events()
-        ]
+        return [replace(event, box=each.region.box) for each in self._objects for event in each.decider.open_events()]
 
     def _decider(self, zone: str) -> Decider:
         return Decider(self._rule, self._calibrations[zone], self._frame_s, self._new_id)
@@ -172,12 +171,12 @@ class Objects:
     def _decide(self, each: _Object, region: Region | None, t_ns: int) -> ObjectDecision:
         if region is None:
             each.unseen += 1
-            decision = each.decider.window(t_ns, score=self._quiet)
+            decision = each.decider.window(t_ns, score=self._quiet, stage=self._stage)
         else:
             if region.zone != each.region.zone:
                 each.decider.recalibrate(self._calibrations[region.zone])
             each.region, each.unseen = region, 0
-            decision = each.decider.window(t_ns, score=region.score)
+            decision = each.decider.window(t_ns, score=region.score, stage=self._stage)
         return ObjectDecision(region=each.region, seen=region is not None, decision=decision)
 
 
@@ -250,9 +249,3 @@ def _difference(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 def _area(box: Box) -> float:
     left, top, right, bottom = box
     return (right - left) * (bottom - top)
-
-
-def _is_box(box: Box) -> bool:
-    if len(box) != 4 or not all(math.isfinite(value) and 0 <= value <= 1 for value in box):  # noqa: PLR2004
-        return False
-    return box[0] < box[2] and box[1] < box[3]

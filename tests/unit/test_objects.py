@@ -2,16 +2,17 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from edge_agent.contract import strict_json
 from edge_agent.contract.calibration import Calibration, calibrate
-from edge_agent.contract.decision import DecisionRule
+from edge_agent.contract.decision import DecisionRule, OpenEvent
 from edge_agent.contract.records import NS, Fault, Unknown
 from edge_agent.contract.zones import Zone
-from edge_agent.vision.objects import MOST_OBJECTS, ObjectDecision, Objects, OpenObject, similarity
+from edge_agent.vision.objects import MOST_OBJECTS, ObjectDecision, Objects, similarity
 from edge_agent.vision.regions import MOST_REGIONS, Region
 
 RULE = DecisionRule(hold_off_s=5.0)
@@ -34,7 +35,7 @@ class Watch:
 
     def __init__(self, zones: tuple[Zone, ...] = (), prefix: str = "event") -> None:
         ids = (f"{prefix}-{number}" for number in itertools.count(1))
-        self.objects = Objects(RULE, calibrated(), 1.0, lambda: next(ids), zones)
+        self.objects = Objects(RULE, calibrated(), 1.0, lambda: next(ids), zones=zones)
         self.t_ns = 1_000 * NS
         self.told: list[tuple[str, str, float]] = []
 
@@ -61,7 +62,7 @@ def test_two_objects_at_once_are_two_events_in_whatever_order_they_come() -> Non
     for i in range(8):
         both = [region(0.2 + 0.02 * i), region(0.8 - 0.02 * i, 0.2)]
         watch.see(*both[:: 1 if i % 2 else -1])
-    assert sorted(each.event.id for each in watch.objects.open_objects()) == ["event-1", "event-2"]
+    assert sorted(each.id for each in watch.objects.open_events()) == ["event-1", "event-2"]
     assert [life for _, life, _ in watch.told] == ["open", "open"]
 
 
@@ -71,7 +72,7 @@ def test_objects_that_pass_each_other_keep_their_ids_by_their_features() -> None
         red, blue = region(0.1 + 0.05 * i, features=(0.0, 5.0)), region(0.9 - 0.05 * i, features=(5.0, 0.0))
         watch.see(*([red, blue] if i % 2 else [blue, red]))
     opened = {one_id: x for one_id, _, x in watch.told}
-    now = {each.event.id: each.box[0] for each in watch.objects.open_objects()}
+    now = {each.id: each.box[0] for each in watch.objects.open_events()}
     assert sorted(opened) == sorted(now) == ["event-1", "event-2"]
     assert all((opened[one_id] < 0.5) == (now[one_id] > 0.5) for one_id in opened)
 
@@ -80,11 +81,11 @@ def test_the_pairing_is_the_best_in_all_not_the_most_similar_pair_first() -> Non
     watch = Watch()
     for _ in range(4):
         watch.see(region(0.40), region(0.50))
-    before = {each.event.id: each.box[0] for each in watch.objects.open_objects()}
+    before = {each.id: each.box[0] for each in watch.objects.open_events()}
     alike = similarity([region(0.40), region(0.50)], [region(0.48), region(0.58)])
     assert np.argmax(alike) == 2
     watch.see(region(0.48), region(0.58))
-    after = {each.event.id: each.box[0] for each in watch.objects.open_objects()}
+    after = {each.id: each.box[0] for each in watch.objects.open_events()}
     assert after == {one_id: pytest.approx(x + 0.08) for one_id, x in before.items()}
 
 
@@ -173,7 +174,7 @@ def test_a_stretch_without_frames_is_neither_an_event_of_an_object_nor_its_end()
     watch.t_ns += 3600 * NS
     for _ in range(10):
         watch.see(region(0.5))
-        assert len(watch.objects.open_objects()) == 1
+        assert len(watch.objects.open_events()) == 1
     assert watch.told == [("event-1", "open", 0.5)]
 
 
@@ -190,9 +191,9 @@ def test_after_a_restart_an_object_where_it_was_goes_on_and_one_that_left_is_clo
     watch = Watch()
     for _ in range(3):
         watch.see(region(0.2), region(0.8))
-    stored = json.dumps([strict_json.plain(each) for each in watch.objects.open_objects()])
+    stored = json.dumps([strict_json.plain(each) for each in watch.objects.open_events()])
     again = Watch(prefix="later")
-    again.objects.restore(strict_json.read(OpenObject, each, "object") for each in json.loads(stored))
+    again.objects.restore(strict_json.read(OpenEvent, each, "event") for each in json.loads(stored))
     for _ in range(10):
         decided = again.see(region(0.22))
     assert again.told == [("event-2", "close", 0.8)]
@@ -206,9 +207,9 @@ def test_a_stored_box_that_is_none_is_refused(box: tuple[float, ...]) -> None:
     watch = Watch()
     for _ in range(3):
         watch.see(region(0.2))
-    (stored,) = watch.objects.open_objects()
+    (stored,) = watch.objects.open_events()
     with pytest.raises(ValueError, match="box"):
-        OpenObject(event=stored.event, box=box)
+        replace(stored, box=box)
 
 
 def test_hundreds_of_regions_are_bounded_and_counted() -> None:
