@@ -4,7 +4,8 @@ Reading trusts nothing. In this order: size of the file; the zip's own tables (c
 encryption) before anything is unpacked; the manifest; then exactly the members it names, each of the size and SHA-256
 it states. Only then can bytes reach a runtime. The bundle stays in memory: nothing is ever extracted to disk.
 
-Whatever the bytes, `Bundle.read` gives a bundle or a BundleError whose message a technician can act on.
+There are two kinds, for sensors (`Bundle`) and for cameras (`FrameBundle`); they differ in the manifest and in what the
+members hold. Whatever the bytes, `read` gives a bundle or a BundleError whose message a technician can act on.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, Generic, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.contract.arrays import read_npz
-from edge_agent.contract.manifest import FILE, MAX_MANIFEST_BYTES, Manifest
+from edge_agent.contract.frame_manifest import MAX_MAP_CELLS, FrameManifest
+from edge_agent.contract.manifest import Manifest
+from edge_agent.contract.manifest_base import FILE, MAX_MANIFEST_BYTES, MemberNamed, kind_of, parse_manifest
 from edge_agent.contract.prefilter import Prefilter
 from edge_agent.errors import BundleError, DigestMismatch, ManifestError
 
@@ -48,19 +53,32 @@ _END = struct.Struct("<4s4H2IH")
 comment."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Bundle:
-    """A bundle that was read and checked."""
+M = TypeVar("M", Manifest, FrameManifest)
+AnyManifest = TypeVar("AnyManifest", bound=Manifest | FrameManifest)
 
-    manifest: Manifest
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BaseBundle(Generic[M]):
+    """A bundle of any kind that was read and checked."""
+
+    manifest: M
     members: dict[str, bytes]
     """Contents by file name, without the manifest."""
     sha256: str
     """Digest of the whole file, hexadecimal: the identity of the bundle."""
 
+    def graph(self, graph_format: str) -> bytes:
+        """The `.tflite` of a format; ManifestError when the bundle has none."""
+        return self.members[self.manifest.graph(graph_format).file]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle(BaseBundle[Manifest]):
+    """A bundle for sensors."""
+
     @classmethod
     def read(cls, source: Path | str | bytes) -> Bundle:
-        """Read and check a bundle.
+        """Read and check a bundle for sensors.
 
         Args:
             source: a path, or the bytes of the file.
@@ -68,34 +86,12 @@ class Bundle:
         Raises:
             UnsupportedFormat: made for a newer agent.
             DigestMismatch: a member is not the one the manifest names.
-            ManifestError: the manifest or a member is missing, malformed or beyond a limit.
+            ManifestError: the bundle is for a camera, or the manifest or a member is missing, malformed or beyond a
+                limit.
             BundleError: the file cannot be read, is not a bundle, or is not safe to unpack.
         """
-        data = source if isinstance(source, bytes) else _file(Path(source))
-        if len(data) > MAX_BUNDLE_BYTES:
-            raise BundleError(f"the bundle has {len(data)} bytes, at most {MAX_BUNDLE_BYTES} are read")
-        _check_end(data)
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                infos = _check_contents(archive.infolist())
-                manifest = Manifest.from_json(_member(archive, infos, MANIFEST, MAX_MANIFEST_BYTES))
-                members = _named(archive, infos, manifest)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            struct.error,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-            ValueError,
-            OSError,
-        ) as error:
-            raise BundleError(f"the file is damaged: {error}; copy it again and compare its SHA-256") from error
-        return cls(manifest=manifest, members=members, sha256=hashlib.sha256(data).hexdigest())
-
-    def graph(self, graph_format: str) -> bytes:
-        """The `.tflite` of a format; ManifestError when the bundle has none."""
-        return self.members[self.manifest.graph(graph_format).file]
+        manifest, members, sha256 = _read(source, Manifest.from_dict)
+        return cls(manifest=manifest, members=members, sha256=sha256)
 
     def prefilter(self) -> Prefilter:
         """The Gaussian in front of the network.
@@ -111,25 +107,113 @@ class Bundle:
         Raises:
             ManifestError: the arrays are not what the manifest's graphs need.
         """
-        arrays = read_npz(self.members[self.manifest.golden.file], self.manifest.golden.file)
+        file = self.manifest.golden.file
+        arrays = read_npz(self.members[file], file)
         name = "sequence" if self.manifest.input.streaming else "windows"
         inputs, channels = arrays.get(name), len(self.manifest.input.channels)
         if inputs is None or inputs.dtype != np.float32 or inputs.shape[2:] != (channels,) or not inputs.size:
-            raise ManifestError(
-                f"{self.manifest.golden.file} must hold `{name}` float32 [g, rows, {channels}]: build the bundle again"
-            )
+            raise ManifestError(f"{file} must hold `{name}` float32 [g, rows, {channels}]: build the bundle again")
         for graph in self.manifest.graphs:
             scores = arrays.get(f"score_{graph.format}")
-            if (
-                scores is None
-                or scores.dtype != np.float32
-                or scores.shape[:1] != inputs.shape[:1]
-                or not np.isfinite(scores).all()
-            ):
+            if not _is_golden(scores) or scores.shape[:1] != inputs.shape[:1]:
+                raise ManifestError(f"{file} must hold finite `score_{graph.format}` float32, one per input")
+        return arrays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameBundle(BaseBundle[FrameManifest]):
+    """A bundle for a camera."""
+
+    @classmethod
+    def read(cls, source: Path | str | bytes) -> FrameBundle:
+        """Read and check a bundle for a camera; arguments and errors as `Bundle.read`, the other way round."""
+        manifest, members, sha256 = _read(source, FrameManifest.from_dict)
+        return cls(manifest=manifest, members=members, sha256=sha256)
+
+    def golden(self) -> dict[str, NDArray[np.generic]]:
+        """Golden inputs and what every graph must give for them.
+
+        Returns:
+            `frames` uint8 [g, H, W, 3], of a streaming detector `sequences` uint8 [g, L, H, W, 3]; for every graph
+            `score_<format>` float32 [g] or [g, L], and where it has a map `map_<format>` float32 [g, h, w], of a
+            streaming detector that of each sequence's last frame.
+
+        Raises:
+            ManifestError: the arrays are not what the manifest's graphs need.
+        """
+        file, wanted = self.manifest.golden.file, self.manifest.input
+        arrays = read_npz(self.members[file], file)
+        name, axes = ("sequences", "g, L") if wanted.streaming else ("frames", "g")
+        inputs, leading = arrays.get(name), axes.count(",") + 1
+        shape = (wanted.height, wanted.width, 3)
+        if inputs is None or inputs.dtype != np.uint8 or inputs.shape[leading:] != shape or not inputs.size:
+            raise ManifestError(
+                f"{file} must hold `{name}` uint8 [{axes}, {wanted.height}, {wanted.width}, 3]: build the bundle again"
+            )
+        counts = inputs.shape[:leading]
+        for graph in self.manifest.graphs:
+            scores, maps = arrays.get(f"score_{graph.format}"), arrays.get(f"map_{graph.format}")
+            if not _is_golden(scores) or scores.shape != counts:
+                raise ManifestError(f"{file} must hold finite `score_{graph.format}` float32 {list(counts)}")
+            if graph.map is not None and (not _is_golden(maps) or not _are_maps(maps.shape, counts[0])):
                 raise ManifestError(
-                    f"{self.manifest.golden.file} must hold finite `score_{graph.format}` float32, one per input"
+                    f"{file} must hold finite `map_{graph.format}` float32 [{counts[0]}, h, w] of at most "
+                    f"{MAX_MAP_CELLS} cells each"
                 )
         return arrays
+
+
+def read_bundle(source: Path | str | bytes) -> Bundle | FrameBundle:
+    """Read and check a bundle of either kind; arguments and errors as `Bundle.read`."""
+    manifest, members, sha256 = _read(source, _any_manifest)
+    if isinstance(manifest, FrameManifest):
+        return FrameBundle(manifest=manifest, members=members, sha256=sha256)
+    return Bundle(manifest=manifest, members=members, sha256=sha256)
+
+
+def _any_manifest(value: dict[str, Any]) -> Manifest | FrameManifest:
+    """Build the manifest of the kind that it says it is."""
+    return FrameManifest.from_dict(value) if kind_of(value) == FrameManifest.KIND else Manifest.from_dict(value)
+
+
+def _is_golden(array: NDArray[np.generic] | None) -> TypeGuard[NDArray[np.float32]]:
+    return array is not None and array.dtype == np.float32 and bool(np.isfinite(array).all())
+
+
+def _are_maps(shape: tuple[int, ...], count: int) -> bool:
+    return len(shape) == 3 and shape[0] == count and 0 < shape[1] * shape[2] <= MAX_MAP_CELLS  # noqa: PLR2004 - [g, h, w]
+
+
+def _read(
+    source: Path | str | bytes, build: Callable[[dict[str, Any]], AnyManifest]
+) -> tuple[AnyManifest, dict[str, bytes], str]:
+    """Return the manifest, the members by file name and the digest of the file; errors as `Bundle.read`.
+
+    Args:
+        source: a path, or the bytes of the file.
+        build: makes the manifest of what its JSON says.
+    """
+    data = source if isinstance(source, bytes) else _file(Path(source))
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise BundleError(f"the bundle has {len(data)} bytes, at most {MAX_BUNDLE_BYTES} are read")
+    _check_end(data)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = _check_contents(archive.infolist())
+            manifest = build(parse_manifest(_member(archive, infos, MANIFEST, MAX_MANIFEST_BYTES)))
+            members = _named(archive, infos, manifest.members())
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        OSError,
+    ) as error:
+        raise BundleError(f"the file is damaged: {error}; copy it again and compare its SHA-256") from error
+    return manifest, members, hashlib.sha256(data).hexdigest()
 
 
 def _file(path: Path) -> bytes:
@@ -200,10 +284,12 @@ def _member(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], name: s
         return member.read(limit + 1)
 
 
-def _named(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], manifest: Manifest) -> dict[str, bytes]:
+def _named(
+    archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], named: Iterable[MemberNamed]
+) -> dict[str, bytes]:
     """Read exactly the members the manifest names, each of the size and digest it states."""
     members: dict[str, bytes] = {}
-    for member in manifest.members():
+    for member in named:
         data = _member(archive, infos, member.file, MAX_BUNDLE_BYTES)
         digest = hashlib.sha256(data).hexdigest()
         if len(data) != member.size or digest != member.sha256:

@@ -81,6 +81,17 @@ def check_masks(masks: tuple[Polygon, ...]) -> None:
         check_polygon(mask, f"masks[{i}]")
 
 
+def check_zones(zones: tuple[Zone, ...]) -> None:
+    """Refuse too many zones, and two of one name.
+
+    Raises:
+        ValueError: with their names.
+    """
+    names = [zone.name for zone in zones]
+    if len(names) > MOST_ZONES or len(set(names)) < len(names):
+        raise ValueError(f"expected at most {MOST_ZONES} zones of different names, got {names}")
+
+
 def cells_in(polygon: Polygon, rows: int, columns: int) -> Cells:
     """Return which cells of a grid over the image share area with a polygon, bool [rows, columns]; one at least."""
     y = (np.arange(rows * SAMPLES) + 0.5)[:, np.newaxis] / (rows * SAMPLES)

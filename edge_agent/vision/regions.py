@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.records import Floats
-from edge_agent.contract.zones import MOST_ZONES, Cells, Polygon, Zone, cells_in, check_masks, watched_cells
+from edge_agent.contract.zones import Cells, Polygon, Zone, cells_in, check_masks, check_zones, watched_cells
 from edge_agent.errors import ScoringError
 
 MOST_REGIONS: Final = 32
@@ -29,7 +29,6 @@ MOST_CELLS: Final = 1 << 20
 
 Box = tuple[float, ...]
 """(left, top, right, bottom), each 0..1 of the image, left < right and top < bottom."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalisationSettings:
@@ -49,9 +48,7 @@ class LocalisationSettings:
         for name in ("top_share", "least_area"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be 0..1, got {getattr(self, name)}")
-        names = [zone.name for zone in self.zones]
-        if len(names) > MOST_ZONES or len(set(names)) < len(names):
-            raise ValueError(f"expected at most {MOST_ZONES} zones of different names, got {names}")
+        check_zones(self.zones)
         check_masks(self.masks)
 
 

@@ -50,7 +50,7 @@ def test_the_input_gives_the_windowers_rule() -> None:
         ("nmae", "x", "unknown key 'nmae', did you mean 'name'"),
         ("name", "Big Pump", "name must match"),
         ("version", "", "version must match"),
-        ("kind", "frame", "kind must be 'sensor'"),
+        ("kind", "camera", "kind must be 'sensor'"),
         ("created", "x" * 99, "created must be a time"),
         ("graphs", [], "1 to 8 graphs"),
         ("graphs.0.format", "int4", r"manifest\.graphs\[0\]\.format must be one of int8"),
@@ -114,7 +114,7 @@ def test_states_that_share_a_tensor_are_refused() -> None:
         GraphFace(format=GraphFormat.FLOAT32, window=0, score=3, states=states)
 
 
-@pytest.mark.parametrize("shape", [(0, 4), (1 << 30,), (1 << 10, 1 << 11), (1,) * 9])
+@pytest.mark.parametrize("shape", [(0, 4), (1 << 30,), (1 << 11, 1 << 12), (1,) * 9])
 def test_a_state_beyond_any_graph_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="state h"):
         StateTensor(name="h", input=1, output=2, shape=shape)
