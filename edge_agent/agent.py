@@ -32,13 +32,14 @@ from edge_agent.backoff import Backoff
 from edge_agent.clock import SystemClock
 from edge_agent.config import Settings
 from edge_agent.contract import strict_json
-from edge_agent.contract.records import NS, Channel
+from edge_agent.contract.records import NS, Block
 from edge_agent.contract.wire import HealthPayload, InfoPayload, Topics, utc_text
 from edge_agent.health.metrics import Machine, Measurements
 from edge_agent.health.notify import notify, watchdog_s
 from edge_agent.health.progress import Progress, Watchdog
 from edge_agent.health.status import StatusError, StatusServer
 from edge_agent.ports import Clock
+from edge_agent.readings_account import ReadingsAccount
 from edge_agent.reporting import Reporter
 from edge_agent.watching import WatchedStream
 
@@ -236,16 +237,15 @@ class Agent:
     def _make_stream(self, name: str) -> WatchedStream:
         settings = self._settings
 
-        def reporter(channels: tuple[Channel, ...], own_time: bool) -> Reporter:
+        def reporter(account: ReadingsAccount, own_time: bool) -> Reporter[Block]:
             return Reporter(
                 stream=name,
                 device=settings.device,
                 boot_id=self._boot_id,
-                channels=channels,
+                account=account,
                 own_time=own_time,
                 alerts=self.outbox,
                 publisher=self.link,
-                keeper=self.evidence,
                 clock=self._clock,
                 clock_state=lambda: self._measured.clock,
             )
@@ -255,6 +255,7 @@ class Agent:
             settings.streams[name],
             folder=settings.stream_path(name),
             clock=self._clock,
+            keeper=self.evidence,
             reporter=reporter,
             new_id=lambda: uuid.uuid4().hex,
             supervision=_Supervision(self.progress, self._clock),

@@ -1,9 +1,12 @@
 """From a stream's decisions to what people read: states, scores, alerts with words and evidence.
 
-One `Reporter` per stream, called from its watcher thread alone. The order for an alert is fixed: evidence to disk first
-(it may fail, the alert goes out all the same), then the outbox commit, in one transaction with the events that are open
-once this alert has been told. From that commit on the alert counts; everything before it is measured as the time from
-decision to commit.
+One `Reporter` per stream, called from its watcher thread alone. What an alert says and keeps is told by its `Account`,
+which knows what the stream watches: readings (`readings_account.py`) or frames (`frame_account.py`).
+
+The order for an alert is fixed: the account explains it, evidence to disk included (either may fail, the alert goes out
+all the same), then the outbox commit, in one transaction with the events that are open once this alert has been told.
+From that commit on the alert counts; everything before it is measured as the time from decision to commit. After it,
+its pictures, if any, are handed to the link.
 
 An alert that the outbox does not take is kept here, in order, and offered again at every turn. Only one that it refuses
 for what it says (`ValueError`) is not. A full outbox refuses none: it drops what matters least and reports that itself.
@@ -16,23 +19,22 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from edge_agent.contract import strict_json
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.decision import FAULT_EVENTS, OpenEvent
 from edge_agent.contract.level import p_value
-from edge_agent.contract.records import NS, Block, Channel, Decision, EventKind, Fault, Floats, Life, Transition
+from edge_agent.contract.records import NS, Decision, EventKind, Fault, Life, Transition
 from edge_agent.contract.wire import (
     Anomaly,
     ClockState,
     EventPayload,
+    ImageKind,
     ModelRef,
+    Region,
     ScorePayload,
     Severity,
     StatePayload,
@@ -40,7 +42,6 @@ from edge_agent.contract.wire import (
     utc_text,
 )
 from edge_agent.errors import ManifestError
-from edge_agent.pipeline import Pipeline
 from edge_agent.ports import Clock
 
 _log = logging.getLogger(__name__)
@@ -48,10 +49,6 @@ _log = logging.getLogger(__name__)
 STATE_EVERY_S = 1.0
 """Shortest time between two published states that differ in figures only, seconds; a change of state goes out at
 once."""
-TOP_CHANNELS = 5
-"""Channels named in an alert, the largest shares first."""
-CONTEXT_WINDOWS = 4
-"""Raw readings kept before the alarming window, in window lengths."""
 CRITICAL_LEVEL = 0.8
 """Level from which an alert is critical: x = 1.5, two and a half times as improbable (in -ln p) as the threshold."""
 RATE_WINDOW_NS = 7 * 86_400 * NS
@@ -59,8 +56,6 @@ RATE_WINDOW_NS = 7 * 86_400 * NS
 READING_CLOCK_TOLERANCE_S = 2.0
 """How far UTC may have moved against the monotonic clock before it is taken for a clock that was set since the
 start."""
-LEAST_CONTEXT = 64
-"""Raw readings kept before an alert at least: a streaming graph's window is one reading."""
 MOST_UNSAVED = 1000
 """Alerts kept in memory while the outbox takes none, some 1 kB each; the oldest go first, counted and logged."""
 
@@ -86,34 +81,61 @@ class Publisher(Protocol):
     def publish_score(self, stream: str, payload: ScorePayload) -> None:
         """Publish a score where the broker is connected; dropped otherwise."""
 
-
-class Keeper(Protocol):
-    """The evidence folder, as the reporter needs it."""
-
-    def keep(
-        self,
-        event_id: str,
-        *,
-        channels: Sequence[Channel],
-        context: Block,
-        window: Floats | None,
-        meta: dict[str, object],
-    ) -> Path | None:
-        """Write the raw window and its context; None where the disk does not take it."""
+    def publish_image(self, stream: str, kind: ImageKind, jpeg: bytes, event_id: str) -> None:
+        """Publish a picture of an alert, at most MAX_IMAGE_BYTES; the newest wins and goes out after the alerts."""
 
 
-class Reporter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The readings that an alert rests on, in reading time."""
+
+    start_ns: int
+    end_ns: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """What an alert says beyond what was decided."""
+
+    text: str
+    calibration: Calibration | None = None
+    """What the score of the alert is held against."""
+    top: tuple[tuple[str, float], ...] | None = None
+    """Channels and their shares, largest first."""
+    window: Span | None = None
+    region: Region | None = None
+    snapshot: str | None = None
+    """Evidence on disk, relative to its folder."""
+    images: Mapping[ImageKind, bytes] = field(default_factory=dict)
+    """JPEGs to publish, each of MAX_IMAGE_BYTES at most."""
+
+
+Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+
+
+class Account(Protocol[Item_contra]):
+    """Knows what a stream watches, and puts it into words and evidence."""
+
+    def remember(self, item: Item_contra) -> None:
+        """Take what is decided next: a block of readings, or a frame."""
+
+    def explain(self, transition: Transition, decision: Decision) -> Explained:
+        """Return what an alert says; its evidence is on disk then."""
+
+
+class Reporter(Generic[Item]):
     """Turns the decisions of one stream into payloads.
 
     Args:
         stream: its name.
         device: name of this device.
         boot_id: of this boot.
-        channels: of the stream.
-        own_time: the readings carry their own time.
+        account: puts into words and evidence what the stream watches.
+        own_time: what the stream watches carries its own time.
         alerts: the outbox.
         publisher: the link.
-        keeper: the evidence folder.
         clock: for payload times.
         clock_state: how far they can be believed.
     """
@@ -124,20 +146,17 @@ class Reporter:
         stream: str,
         device: str,
         boot_id: str,
-        channels: tuple[Channel, ...],
+        account: Account[Item],
         own_time: bool,
         alerts: Alerts,
         publisher: Publisher,
-        keeper: Keeper,
         clock: Clock,
         clock_state: Callable[[], ClockState],
     ) -> None:
         self._stream, self._device, self._boot_id = stream, device, boot_id
-        self._channels, self._own_time = channels, own_time
-        self._alerts, self._publisher, self._keeper = alerts, publisher, keeper
+        self._account, self._own_time = account, own_time
+        self._alerts, self._publisher = alerts, publisher
         self._clock, self._clock_state = clock, clock_state
-        self._recent: deque[Block] = deque()
-        self._recent_rows = 0
         self._state: tuple[bool | None, Fault | None] | None = None
         self._since = ""
         self._waiting: Decision | None = None
@@ -146,7 +165,6 @@ class Reporter:
         self._unsaved: deque[_Unsaved] = deque()
         self._open_events: Callable[[], list[OpenEvent]] | None = None
         self.last: Decision | None = None
-        self.pipeline: Pipeline | None = None
         self.model: ModelRef | None = None
         self.note = ""
         """What a person should know though the stream is well, such as that an older model watches."""
@@ -156,15 +174,9 @@ class Reporter:
         self._began_ns = clock.monotonic_ns()
         self._utc_minus_monotonic_ns = clock.now_ns() - self._began_ns
 
-    def use(
-        self,
-        pipeline: Pipeline | None,
-        model: ModelRef | None,
-        open_events: Callable[[], list[OpenEvent]],
-        note: str = "",
-    ) -> None:
-        """Take the pipeline whose decisions come from now on (None: still learning), and who knows what is open."""
-        self.pipeline, self.model, self._open_events, self.note = pipeline, model, open_events, note
+    def use(self, model: ModelRef | None, open_events: Callable[[], list[OpenEvent]], note: str = "") -> None:
+        """Take the model whose decisions come from now on (None: there is none), and who knows what is open."""
+        self.model, self._open_events, self.note = model, open_events, note
 
     def open_before(self) -> list[OpenEvent]:
         """Return the events that were open when the last alert was made: what a new watcher goes on with."""
@@ -194,11 +206,11 @@ class Reporter:
         self._unsaved.append(_Unsaved(event, None, None))
         self._save()
 
-    def decided(self, block: Block | None, decisions: Sequence[Decision]) -> None:
-        """Report the decisions of one block."""
+    def decided(self, item: Item | None, decisions: Sequence[Decision]) -> None:
+        """Report the decisions of one block of readings or one frame (None: of a fault found outside them)."""
         decided_ns = self._clock.monotonic_ns()
-        if block is not None:
-            self._remember(block)
+        if item is not None:
+            self._account.remember(item)
         told = [(decision, transition) for decision in decisions for transition in decision.transitions]
         open_now = self._open_events() if told and self._open_events else None
         for i, (decision, transition) in enumerate(told):
@@ -227,14 +239,6 @@ class Reporter:
             watched_ns = max(min(watched_ns, now - opened[0]), 1)
         recent = sum(1 for each in opened if now - each <= watched_ns)
         return round(recent * 86_400 * NS / watched_ns, 2)
-
-    def _remember(self, block: Block) -> None:
-        self._recent.append(block)
-        self._recent_rows += len(block)
-        window = self.pipeline.windower.rule.window if self.pipeline else 1
-        wanted = max(LEAST_CONTEXT, window * (1 + CONTEXT_WINDOWS))
-        while self._recent and self._recent_rows - len(self._recent[0]) >= wanted:
-            self._recent_rows -= len(self._recent.popleft())
 
     def _publish(self, decision: Decision) -> None:
         now = self._clock.monotonic_ns()
@@ -278,11 +282,8 @@ class Reporter:
     def _alert(
         self, transition: Transition, decision: Decision, decided_ns: int, still_open: list[OpenEvent] | None
     ) -> None:
-        pipeline = self.pipeline
-        calibration = pipeline.calibration if pipeline else None
-        anomalous = transition.kind in {EventKind.ANOMALY, EventKind.ANOMALY_UPDATE}
-        window = decision.window if anomalous else None
-        text, top = self._explained(transition, window, decision.contributions)
+        said = self._explained(transition, decision)
+        calibration = said.calibration
         if transition.kind is EventKind.ANOMALY:
             self.opened.append(self._clock.monotonic_ns())
         event = EventPayload(
@@ -301,19 +302,22 @@ class Reporter:
             threshold=calibration.threshold if calibration else None,
             p_value=_p(transition.score, calibration),
             grade=calibration.grade if calibration else None,
-            text=text[:1000],
+            text=said.text[:1000],
             reason=transition.reason,
             fault=transition.fault,
             detail=transition.detail[:1000],
             model=self.model,
-            window=self._window_ref(transition, decision),
-            top=top,
-            snapshot=self._evidence(transition, window),
+            window=self._window_ref(said.window),
+            top=said.top,
+            region=said.region,
+            snapshot=said.snapshot,
         )
         open_events = None if still_open is None else [strict_json.plain(each) for each in still_open]
         _log.info("stream %s: %s %s: %s", self._stream, event.event_type, event.id, event.text)
         self._unsaved.append(_Unsaved(event, open_events, decided_ns))
         self._save()
+        for kind, jpeg in said.images.items():
+            self._publisher.publish_image(self._stream, kind, jpeg, event.id)
 
     def _save(self) -> None:
         """Offer to the outbox what it has not taken yet, oldest first."""
@@ -341,67 +345,17 @@ class Reporter:
             self.lost_alerts += 1
             _log.error("stream %s: alert %s is lost: the outbox takes none", self._stream, lost.event.id)
 
-    def _explained(
-        self, transition: Transition, window: Floats | None, contributions: Floats | None
-    ) -> tuple[str, tuple[tuple[str, float], ...] | None]:
-        """Return the words of an alert and the channels with the largest shares; an alert never waits for its words."""
+    def _explained(self, transition: Transition, decision: Decision) -> Explained:
         try:
-            top = None if window is None else self._top(window, contributions)
-            return self._words(transition, window, top), top
-        except (ValueError, ArithmeticError, IndexError) as error:
-            _log.warning("stream %s: alert %s cannot be explained: %s", self._stream, transition.id, error)
-            return transition.detail, None
+            return self._account.explain(transition, decision)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs the words and never the alert
+            _log.warning("stream %s: alert %s cannot be explained: %r", self._stream, transition.id, error)
+            return Explained(text=transition.detail)
 
-    def _top(self, window: Floats, contributions: Floats | None) -> tuple[tuple[str, float], ...] | None:
-        shares = contributions
-        if shares is None or not np.isfinite(shares).all() or not shares.max() > 0:
-            if self.pipeline is None or self.pipeline.prefilter is None:
-                return None
-            shares = self.pipeline.prefilter.shares(window).astype(np.float32)
-        shares = np.clip(shares, 0, None) / np.clip(shares, 0, None).sum()
-        order = np.argsort(-shares)[:TOP_CHANNELS]
-        return tuple((self._channels[i].name, round(float(shares[i]), 4)) for i in order.tolist())
-
-    def _words(self, transition: Transition, window: Floats | None, top: tuple[tuple[str, float], ...] | None) -> str:
-        if transition.life is Life.CLOSE:
-            return f"{_CLOSED.get(transition.reason, 'over')}: {transition.detail}".removesuffix(": ")
-        if window is None:
-            return transition.detail
-        prefilter = self.pipeline.prefilter if self.pipeline else None
-        names = [channel.name for channel in self._channels]
-        strangest = names.index(top[0][0]) if top else None
-        said = prefilter.describe(window, strangest) if prefilter else "unlike what is normal"
-        if transition.gross and transition.life is Life.OPEN:
-            return f"{said} (gross: far outside all that is normal, not waited for)"
-        return said if transition.level is None else f"{said} (level {transition.level:.2f}, threshold 0.50)"
-
-    def _window_ref(self, transition: Transition, decision: Decision) -> WindowRef | None:
-        if self.pipeline is None or transition.fault is not None:
+    def _window_ref(self, span: Span | None) -> WindowRef | None:
+        if span is None:
             return None
-        rule = self.pipeline.windower.rule
-        start = decision.t_ns - int((rule.window - 1) / rule.rate_hz * NS)
-        return WindowRef(start=self._utc(start), end=self._utc(decision.t_ns), samples=rule.window)
-
-    def _evidence(self, transition: Transition, window: Floats | None) -> str | None:
-        if transition.life is not Life.OPEN or not self._recent:
-            return None
-        context = Block(
-            values=np.concatenate([block.values for block in self._recent]),
-            t_ns=np.concatenate([block.t_ns for block in self._recent]),
-        )
-        meta: dict[str, object] = {
-            "stream": self._stream,
-            "event_type": str(transition.kind),
-            "t_ns": transition.t_ns,
-            "score": transition.score,
-            "detail": transition.detail,
-        }
-        try:
-            kept = self._keeper.keep(transition.id, channels=self._channels, context=context, window=window, meta=meta)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it costs the evidence and never the alert
-            _log.warning("stream %s: no evidence of alert %s: %r", self._stream, transition.id, error)
-            return None
-        return None if kept is None else str(kept)
+        return WindowRef(start=self._utc(span.start_ns), end=self._utc(span.end_ns), samples=span.samples)
 
     def _utc(self, t_ns: int) -> str:
         """Return reading time as UTC: of a source without own time, corrected by what the clock was set since."""
@@ -448,6 +402,18 @@ def open_after(open_now: Sequence[OpenEvent], later: Sequence[Transition]) -> li
 
 
 _CLOSED = {"normal": "normal again", "restart": "not there any more after a restart", "recovered": "recovered"}
+
+
+def closing_words(transition: Transition) -> str:
+    """Return what is said of an event that is over."""
+    return f"{_CLOSED.get(transition.reason, 'over')}: {transition.detail}".removesuffix(": ")
+
+
+def with_level(said: str, transition: Transition) -> str:
+    """Return the words for something strange with how strange it is."""
+    if transition.gross and transition.life is Life.OPEN:
+        return f"{said} (gross: far outside all that is normal, not waited for)"
+    return said if transition.level is None else f"{said} (level {transition.level:.2f}, threshold 0.50)"
 
 
 def severity(transition: Transition) -> Severity:

@@ -34,6 +34,7 @@ from edge_agent.errors import BundleError, ManifestError, ScoringError
 from edge_agent.on_site import Learning, SiteModel, gaussian_pipeline
 from edge_agent.pipeline import Pipeline, bundle_pipeline
 from edge_agent.ports import Clock, Scorer
+from edge_agent.readings_account import ReadingsAccount, ReadingsKeeper
 from edge_agent.reporting import Reporter
 from edge_agent.scoring.selection import choose
 from edge_agent.sources.settings import make_source
@@ -169,7 +170,8 @@ class WatchedStream:
         settings: its own.
         folder: where its bundles and calibrations are.
         clock: the agent's.
-        reporter: makes the reporter, given channels and whether readings carry their own time.
+        keeper: the evidence folder.
+        reporter: makes the reporter, given its account and whether readings carry their own time.
         new_id: makes event ids.
         supervision: feeds the watchdog.
         backoff: for reopening the source.
@@ -182,7 +184,8 @@ class WatchedStream:
         *,
         folder: Path,
         clock: Clock,
-        reporter: Callable[[tuple[Channel, ...], bool], Reporter],
+        keeper: ReadingsKeeper,
+        reporter: Callable[[ReadingsAccount, bool], Reporter[Block]],
         new_id: Callable[[], str],
         supervision: Supervision,
         backoff: Backoff,
@@ -194,7 +197,8 @@ class WatchedStream:
         channels = settings.channels or (spec.channels if spec else ())
         rate_hz = spec.rate_hz if spec else settings.learning.rate_hz
         self.source = make_source(settings.source, clock=clock, channels=channels, rate_hz=rate_hz)
-        self.reporter = reporter(self.source.channels, self.source.own_time)
+        self._account = ReadingsAccount(name, self.source.channels, keeper)
+        self.reporter = reporter(self._account, self.source.own_time)
         self._describe: dict[str, Any] = {}
         self._chosen: tuple[Bundle, str, str] | None = None
         self._learned: SiteModel | None = None
@@ -211,6 +215,11 @@ class WatchedStream:
             backoff=backoff,
         )
 
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """What watches now; None while still learning."""
+        return self._account.pipeline
+
     # What the stream asks of its watcher and its sink.
 
     def _make_watcher(self) -> WatchedStream:
@@ -223,7 +232,7 @@ class WatchedStream:
 
     def feed(self, block: Block) -> list[Decision]:
         """Decide a block with whatever watches now."""
-        pipeline = self.reporter.pipeline
+        pipeline = self.pipeline
         if pipeline is None:
             return self._learn(block)
         if self._mismatch:
@@ -233,7 +242,7 @@ class WatchedStream:
 
     def unknown(self, unknown: Unknown) -> Decision:
         """Decide a fault found outside the readings."""
-        watching = self.reporter.pipeline or self._learning
+        watching = self.pipeline or self._learning
         assert watching is not None  # noqa: S101 - one of them is made with the watcher
         return watching.unknown(unknown)
 
@@ -382,14 +391,16 @@ class WatchedStream:
         """Watch with this pipeline from now on, going on with the events that were open."""
         pipeline.decider.restore(self.reporter.open_before())
         self.stream.no_data_s = self._silence_s(pipeline.windower.rule.rate_hz)
-        self.reporter.use(pipeline, self.reporter.model, pipeline.decider.open_events, note)
+        self._account.pipeline = pipeline
+        self.reporter.use(self.reporter.model, pipeline.decider.open_events, note)
 
     def _begin_learning(self) -> None:
         self._learning = Learning(
             self.source.channels, self._settings.learning, lambda: utc_text(self._clock.now_ns()), self._new_id
         )
         self._learning.restore(self.reporter.open_before())
-        self.reporter.use(None, None, self._learning.open_events)
+        self._account.pipeline = None
+        self.reporter.use(None, self._learning.open_events)
 
     def _learn(self, block: Block) -> list[Decision]:
         assert self._learning is not None  # noqa: S101 - made with the watcher where there is no pipeline
@@ -416,7 +427,7 @@ class WatchedStream:
 
     def info(self) -> StreamInfo:
         """What the stream is, for the birth message."""
-        pipeline = self.reporter.pipeline
+        pipeline = self.pipeline
         calibration = pipeline.calibration if pipeline else None
         return StreamInfo(
             channels=tuple(channel.name for channel in self.source.channels),
@@ -433,7 +444,7 @@ class WatchedStream:
 
     def health(self) -> StreamHealth:
         """How the stream runs now."""
-        last, pipeline = self.reporter.last, self.reporter.pipeline
+        last, pipeline = self.reporter.last, self.pipeline
         calibration = pipeline.calibration if pipeline else None
         heard_ns = self.stream.heard_ns
         return StreamHealth(

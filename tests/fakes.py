@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.contract.records import NS, Block, Channel, Decision, Fault, Floats, Score, Unknown
-from edge_agent.contract.wire import EventPayload, ScorePayload, StatePayload
+from edge_agent.contract.wire import EventPayload, ImageKind, ScorePayload, StatePayload
 from edge_agent.errors import EndOfData, ScoringError
 from tests.virtual_clock import EPOCH_NS, VirtualClock
 
@@ -190,12 +190,17 @@ class KeptPayloads:
     def __init__(self) -> None:
         self.states: list[StatePayload] = []
         self.scores: list[ScorePayload] = []
+        self.images: list[tuple[str, str, bytes]] = []
+        """Kind, event id and JPEG, in order."""
 
     def publish_state(self, stream: str, payload: StatePayload) -> None:
         self.states.append(payload)
 
     def publish_score(self, stream: str, payload: ScorePayload) -> None:
         self.scores.append(payload)
+
+    def publish_image(self, stream: str, kind: ImageKind, jpeg: bytes, event_id: str) -> None:
+        self.images.append((str(kind), event_id, jpeg))
 
 
 class KeptEvidence:

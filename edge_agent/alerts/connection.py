@@ -243,8 +243,9 @@ class Connection:
         elif message is not None:
             if message.expiry_s is not None:
                 properties.MessageExpiryInterval = message.expiry_s
+            if message.content_type:
+                properties.ContentType = message.content_type
             if message.properties:
-                properties.ContentType = "application/json"
                 properties.UserProperty = list(message.properties)
         return properties
 

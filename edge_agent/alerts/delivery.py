@@ -4,6 +4,8 @@ Order in each turn: the retained states (`state` and `info` first after a connec
 
 - At most `IN_FLIGHT` messages await their PUBACK; alerts leave at most `REPLAY_PER_S` a second.
 - A retained state is the newest of its topic: one in flight, and after a connect every one goes out again.
+- An image is retained as states are, but waits for every alert that may go out, and one is in flight at a time: a new
+  alert has at most one image before it on a slow line.
 - An alert leaves the outbox when its PUBACK says success. "Not authorised" and "quota exceeded" block its stream for
   `BLOCKED_S`; the alert stays.
 - Poison: when the broker hangs up, what was in flight is suspect, and from then on messages go one at a time, so that
@@ -20,7 +22,7 @@ from typing import Any
 
 from edge_agent.alerts.store import Key, Record
 from edge_agent.contract.records import NS
-from edge_agent.contract.wire import MAX_PAYLOAD_BYTES, Topics, to_json
+from edge_agent.contract.wire import EVENT_ID, MAX_IMAGE_BYTES, MAX_PAYLOAD_BYTES, Topics, to_json
 
 IN_FLIGHT = 20
 """Messages without PUBACK: paho's own limit, below the receive maximum of every broker that we know."""
@@ -53,6 +55,8 @@ SUCCESS_BELOW = 0x80
 """Reason codes from here on are failures (MQTT 5, 2.4)."""
 _DENIED, _QUOTA = 0x87, 0x97
 
+_JPEG = "image/jpeg"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -65,6 +69,8 @@ class Message:
     expiry_s: int | None = None
     properties: tuple[tuple[str, str], ...] = ()
     """User properties (MQTT 5)."""
+    content_type: str = ""
+    """MQTT 5; empty: not told."""
     record: Record | None = None
     """The alert that it carries."""
     version: int = 0
@@ -79,6 +85,8 @@ class Message:
 @dataclass(slots=True)
 class _Retained:
     payload: bytes
+    event_id: str = ""
+    """Of the alert that an image belongs to; empty: a state."""
     version: int = 1
     sent_version: int = 0
     """Last version handed to the broker on this connection; 0: none."""
@@ -129,11 +137,22 @@ class Delivery:
         """Set the newest payload of a retained topic."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"{topic}: a payload has at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}")
-        known = self._retained.get(topic)
-        if known is None:
-            self._retained[topic] = _Retained(payload)
-        elif known.payload != payload:
-            known.payload, known.version = payload, known.version + 1
+        self._keep(topic, payload, "")
+
+    def image(self, topic: str, jpeg: bytes, event_id: str) -> None:
+        """Set the newest image of a topic.
+
+        Raises:
+            ValueError: it is larger than MAX_IMAGE_BYTES.
+        """
+        if len(jpeg) > MAX_IMAGE_BYTES:
+            raise ValueError(f"{topic}: an image has at most {MAX_IMAGE_BYTES} bytes, got {len(jpeg)}")
+        self._keep(topic, jpeg, event_id)
+
+    def _keep(self, topic: str, payload: bytes, event_id: str) -> None:
+        known = self._retained.setdefault(topic, _Retained(payload, event_id))
+        if (known.payload, known.event_id) != (payload, event_id):
+            known.payload, known.event_id, known.version = payload, event_id, known.version + 1
 
     def score(self, stream: str, payload: bytes) -> None:
         """Set the newest score of a stream."""
@@ -169,13 +188,33 @@ class Delivery:
 
     def states(self) -> list[Message]:
         """Return the retained states that are due, as far as there is room."""
+        return self._due(images=False)[: self.room]
+
+    def images(self) -> list[Message]:
+        """Return the image that is due, if any, while no other is in flight; call it when no alert may go out."""
+        flying = any(message.content_type == _JPEG for message, _ in self._in_flight.values())
+        return [] if flying else self._due(images=True)[: min(1, self.room)]
+
+    def _due(self, *, images: bool) -> list[Message]:
+        """Return the retained messages of one sort that the broker does not have yet and takes."""
         flying = {message.topic for message, _ in self._in_flight.values()}
         due = [
-            Message(topic=topic, payload=state.payload, qos=1, retain=self._limits.retain, version=state.version)
-            for topic, state in self._retained.items()
-            if state.version != state.sent_version and topic not in flying and self._muted.get(topic) != state.version
+            Message(
+                topic=topic,
+                payload=kept.payload,
+                qos=1,
+                retain=self._limits.retain,
+                properties=((EVENT_ID, kept.event_id),) if images else (),
+                content_type=_JPEG if images else "",
+                version=kept.version,
+            )
+            for topic, kept in self._retained.items()
+            if bool(kept.event_id) is images
+            and kept.version != kept.sent_version
+            and topic not in flying
+            and self._muted.get(topic) != kept.version
         ]
-        return [message for message in due if self.fits(message)][: self.room]
+        return [message for message in due if self.fits(message)]
 
     def alerts_wanted(self, now_ns: int) -> int:
         """Return how many alerts may go out now: at most one, since they are spaced."""
@@ -201,6 +240,7 @@ class Delivery:
             payload=to_json(payload),
             qos=1,
             properties=cloud_event(payload),
+            content_type="application/json",
             record=record,
         )
 
@@ -226,7 +266,9 @@ class Delivery:
         if message.record:
             self._next_alert_ns = now_ns + NS // REPLAY_PER_S
         elif message.topic in self._retained:
-            self._retained[message.topic].sent_version = message.version
+            # Last in the queue from now on, so that one stream's images never keep back another's.
+            kept = self._retained[message.topic] = self._retained.pop(message.topic)
+            kept.sent_version = message.version
 
     def next_ns(self, now_ns: int, *, waiting: bool) -> int:
         """Return when there may be something to send again without anything new (monotonic; far away: not at all).

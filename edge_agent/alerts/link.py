@@ -1,6 +1,7 @@
 """The link to the broker: one thread that connects, tells who is here, delivers alerts, and starts over when that ends.
 
-    wait (full jitter) -> connect -> CONNACK -> `state` = online, `info`, every state -> alerts and scores -> lost -> …
+    wait (full jitter) -> connect -> CONNACK -> `state` = online, `info`, every state -> scores and alerts -> images
+    -> lost -> …
 
 The thread alone touches the connection. `publish*` only leave the newest payload for it and wake it; `Outbox.put` does
 the same through `Outbox.notify`. What to send and what an answer means is decided in `delivery`, how long to wait in
@@ -41,6 +42,7 @@ from edge_agent.contract.records import NS
 from edge_agent.contract.wire import (
     OFFLINE,
     ONLINE,
+    ImageKind,
     InfoPayload,
     LinkHealth,
     ScorePayload,
@@ -152,6 +154,16 @@ class Link:
             return
         with self._lock:
             self._delivery.score(stream, to_json(payload))
+        self.wake()
+
+    def publish_image(self, stream: str, kind: ImageKind, jpeg: bytes, event_id: str) -> None:
+        """Retain a picture of an alert: the newest wins, goes out when no alert waits, and again at each connect.
+
+        Raises:
+            ValueError: it is larger than MAX_IMAGE_BYTES.
+        """
+        with self._lock:
+            self._delivery.image(self._topics.image(stream, kind), jpeg, event_id)
         self.wake()
 
     def stats(self) -> LinkHealth:
@@ -285,6 +297,9 @@ class Link:
         for record in records[:wanted]:
             self._send_alert(connection, self._delivery.alert(record, self._outbox.age_s(record)), now_ns)
         with self._lock:
+            if not records and not connection.is_choked:
+                for message in self._delivery.images():
+                    self._publish(connection, message, now_ns)
             if not records and not skip and not blocked:
                 self._delivery.nothing_waits()
             return not records and not self._delivery.in_flight

@@ -6,9 +6,12 @@
     <root>/<device>/<stream>/state         StatePayload, retained                    Topics.stream_state
     <root>/<device>/<stream>/score         ScorePayload, at most once a second       Topics.score
     <root>/<device>/<stream>/event         EventPayload: the alert                   Topics.event
+    <root>/<device>/<stream>/image         JPEG of the frame that alarmed, retained  Topics.image
+    <root>/<device>/<stream>/heatmap       JPEG of where it is strange, retained     Topics.image
 
-Names below a device that are not streams (`model`, `cmd`, `ota`) are reserved. Every payload is JSON without NaN or
-infinity; every key is always there. Consumers drop duplicate events on (`device`, `session`, `seq`).
+Names below a device that are not streams (`model`, `cmd`, `ota`) are reserved. Every payload but the words of `state`
+and the JPEGs is JSON without NaN or infinity; every key is always there. A JPEG carries the id of its event as the
+MQTT 5 user property `event_id`. Consumers drop duplicate events on (`device`, `session`, `seq`).
 """
 
 from __future__ import annotations
@@ -32,6 +35,12 @@ SCHEMA_VERSION = 1
 
 MAX_PAYLOAD_BYTES = 64 << 10
 """Largest payload read or sent: far above any alert (some 3 kB), below the limits of common brokers (256 kB and up)."""
+
+MAX_IMAGE_BYTES = 128 << 10
+"""Largest JPEG that is published: within the 128 KiB of the strictest common broker, AWS IoT Core."""
+
+EVENT_ID = "event_id"
+"""MQTT 5 user property of a JPEG: the id of its event."""
 
 MAX_DEPTH = 16
 """Nesting of arrays and objects in a payload that is read; ours need four."""
@@ -76,6 +85,13 @@ class ClockState(StrEnum):
     SYNCED = "synced"
     HOLDOVER = "holdover"
     UNSYNCED = "unsynced"
+
+
+class ImageKind(StrEnum):
+    """The last part of a JPEG's topic."""
+
+    IMAGE = "image"
+    HEATMAP = "heatmap"
 
 
 def check_device(name: str) -> str:
@@ -143,6 +159,10 @@ class Topics:
     def event(self, stream: str) -> str:
         """EventPayload."""
         return f"{self.root}/{self.device}/{check_stream(stream)}/event"
+
+    def image(self, stream: str, kind: ImageKind = ImageKind.IMAGE) -> str:
+        """JPEG of the frame that alarmed, or of where it is strange."""
+        return f"{self.root}/{self.device}/{check_stream(stream)}/{kind}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent import reporting
+from edge_agent import readings_account, reporting
 from edge_agent.contract.records import NS, Channel, Decision, EventKind, Fault, Life, Stage, Transition, Unknown
 from edge_agent.contract.wire import ClockState, ModelRef, Severity
+from edge_agent.readings_account import ReadingsAccount
 from edge_agent.reporting import Reporter, open_after, severity
 from tests.fakes import Answers, KeptAlerts, KeptEvidence, KeptPayloads, block, broken
 from tests.unit.test_pipeline import FITTED, NORMAL, T, pipeline
@@ -26,19 +27,20 @@ class Bench:
         self.clock = VirtualClock()
         self.alerts, self.link, self.evidence = KeptAlerts(), KeptPayloads(), KeptEvidence()
         self.pipe = pipeline(scorer or Answers(), **given)
+        self.account = ReadingsAccount("pump", (Channel(name="a"), Channel(name="b")), self.evidence)
         self.reporter = Reporter(
             stream="pump",
             device="bench",
             boot_id="boot",
-            channels=(Channel(name="a"), Channel(name="b")),
+            account=self.account,
             own_time=own_time,
             alerts=self.alerts,
             publisher=self.link,
-            keeper=self.evidence,
             clock=self.clock,
             clock_state=lambda: ClockState.SYNCED,
         )
-        self.reporter.use(self.pipe, ModelRef(name="m", version="1", sha256="0" * 64), self.pipe.decider.open_events)
+        self.account.pipeline = self.pipe
+        self.reporter.use(ModelRef(name="m", version="1", sha256="0" * 64), self.pipe.decider.open_events)
         self.next = 0
 
     def read(self, rows: int, *, step_s: float = 1.0, at_once: bool = False) -> None:
@@ -149,7 +151,7 @@ def test_an_alert_is_explained_by_its_own_window_and_not_by_the_last_of_its_bloc
 def test_shares_that_make_no_sense_are_taken_from_the_prefilter() -> None:
     bench = anomalous()
     sick = np.array([np.nan, 1.0], np.float32)
-    top = bench.reporter._top(NORMAL[:T], sick)
+    top = bench.account._top(NORMAL[:T], sick)
     assert sum(share for _, share in top) == pytest.approx(1.0, abs=1e-3)
 
 
@@ -178,7 +180,7 @@ def test_a_streaming_graph_has_context_too() -> None:
     bench = Bench(Answers(*[0.0] * 80, 11.0, 11.0, streaming=True), prefilter=None)
     bench.read(90)
     context, _ = bench.evidence.kept["event-0"]
-    assert len(context) >= reporting.LEAST_CONTEXT
+    assert len(context) >= readings_account.LEAST_CONTEXT
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), MemoryError(), ValueError("id")])
@@ -365,7 +367,8 @@ def test_severity(given: dict[str, Any], expected: Severity) -> None:
 
 def test_a_decision_of_no_block_before_any_pipeline_is_told() -> None:
     bench = Bench()
-    bench.reporter.use(None, None, list)
+    bench.account.pipeline = None
+    bench.reporter.use(None, list)
     unknown = Unknown(t_ns=EPOCH_NS, fault=Fault.NO_DATA)
     bench.reporter.decided(None, [bench.pipe.decider.unknown(unknown)])
     event = bench.alerts.events[0]
@@ -375,5 +378,5 @@ def test_a_decision_of_no_block_before_any_pipeline_is_told() -> None:
 def test_the_context_kept_is_bounded() -> None:
     bench = Bench()
     bench.read(500)
-    kept = list(itertools.chain.from_iterable(each.t_ns for each in bench.reporter._recent))
-    assert len(kept) == reporting.LEAST_CONTEXT
+    kept = list(itertools.chain.from_iterable(each.t_ns for each in bench.account._recent))
+    assert len(kept) == readings_account.LEAST_CONTEXT

@@ -23,6 +23,7 @@ from edge_agent.contract.records import NS, Block, Channel, Fault, Unknown
 from edge_agent.contract.wire import ClockState
 from edge_agent.errors import BundleError, ScoringError
 from edge_agent.on_site import LearningSettings, SiteModel
+from edge_agent.readings_account import ReadingsAccount
 from edge_agent.reporting import Reporter
 from edge_agent.scoring.settings import ScoringSettings
 from edge_agent.sources.pump import PUMP_CHANNELS, Pump, PumpFault, PumpFaultKind
@@ -50,6 +51,7 @@ class Bench:
             StreamSettings(**values),
             folder=folder,
             clock=self.clock,
+            keeper=KeptEvidence(),
             reporter=self._reporter,
             new_id=lambda: next(self.ids),
             supervision=self.supervision,
@@ -57,16 +59,15 @@ class Bench:
         )
         self.watched._make_watcher()
 
-    def _reporter(self, channels: tuple[Channel, ...], own_time: bool) -> Reporter:
+    def _reporter(self, account: ReadingsAccount, own_time: bool) -> Reporter[Block]:
         return Reporter(
             stream="pump",
             device="bench",
             boot_id="boot",
-            channels=channels,
+            account=account,
             own_time=own_time,
             alerts=self.alerts,
             publisher=self.link,
-            keeper=KeptEvidence(),
             clock=self.clock,
             clock_state=lambda: ClockState.SYNCED,
         )
@@ -375,7 +376,7 @@ def site_file(folder: Path, bundle: Path, **change: Any) -> SiteModel:
 def test_an_on_site_calibration_comes_before_the_bundles(tmp_path: Path, pump_bundle: Path) -> None:
     site_file(tmp_path, pump_bundle)
     bench = Bench(tmp_path, bundle=str(pump_bundle))
-    assert bench.watched.reporter.pipeline.calibration.threshold == 1e9
+    assert bench.watched.pipeline.calibration.threshold == 1e9
     bench.read(broken_pump().take(100))
     assert (bench.state.anomaly, bench.state.detail) == ("OFF", "")
 
