@@ -58,10 +58,10 @@ unit: setup ## unit tests, exams and integration tests, with coverage
 device: setup ## fresh device environments: size, imports, golden bundle on both runtimes
 	$(BIN)/python -m pytest tests/device --timeout 900 -s
 
-e2e: setup ## aarch64 and a booted systemd; root on Debian, some minutes
+e2e: setup ## aarch64, a booted systemd and a virtual machine with a camera; root on Debian, some minutes
 	@test "$$(id -u)" = 0 || { echo "make e2e needs root: it builds and boots root folders" >&2; exit 1; }
-	@for command in mmdebstrap systemd-nspawn; do command -v $$command >/dev/null || \
-		{ echo "make e2e needs: apt-get install mmdebstrap systemd-container" >&2; exit 1; }; done
+	@for command in mmdebstrap systemd-nspawn qemu-system-x86_64 busybox cpio; do command -v $$command >/dev/null || \
+		{ echo "make e2e needs: apt-get install mmdebstrap systemd-container qemu-system-x86 busybox-static cpio kmod" >&2; exit 1; }; done
 	$(BIN)/python -m pytest tests/system --timeout 1800 -s
 	$(BIN)/python -m pytest tests -m slow
 

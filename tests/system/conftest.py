@@ -12,7 +12,15 @@ import pytest
 from tests.system.container import Container
 from tests.system.roots import PROJECT, device_wheels, systemd_root
 
-NEEDED = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "unshare": "util-linux"}
+NEEDED = {
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
+    "unshare": "util-linux",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+    "cpio": "cpio",
+    "modprobe": "kmod",
+}
 """Commands and the Debian packages that bring them."""
 
 INSTALL = "bash /project/systemd/install.sh --wheels /wheels /dist/*.whl"
