@@ -22,6 +22,9 @@ from typing import Any
 
 from converters.refusal import Refused
 
+IDENTIFIER = b"TFL3"
+"""Bytes 4 to 7 of a `.tflite`."""
+
 HIDDEN_STATE = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"})
 """Operators on variables: state or unset weights outside the graph's own inputs and outputs."""
 
@@ -64,12 +67,11 @@ def inspect(model: bytes) -> GraphFacts:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    if model[4:8] != b"TFL3":
+    if model[4:8] != IDENTIFIER:
         raise Refused("the conversion gave no .tflite file (its identifier TFL3 is missing)")
     root = schema.ModelT.InitFromPackedBuf(model, 0)
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-    codes = [_name(code, names) for code in root.operatorCodes]
+    types = names_of("TensorType")
+    codes = operator_names(root)
     operators: Counter[str] = Counter()
     output_types: Counter[str] = Counter()
     for graph in root.subgraphs:
@@ -99,10 +101,30 @@ def check(model: bytes, graph_format: str) -> GraphFacts:
     return facts
 
 
-def _name(code: Any, names: Mapping[int, str]) -> str:
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    custom = code.customCode
-    return f"CUSTOM:{custom.decode('utf-8', 'replace')}" if names[number] == "CUSTOM" else names[number]
+def names_of(enumeration: str) -> dict[int, str]:
+    """Names of the values of an enumeration of the schema, such as `TensorType`."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {value: name for name, value in vars(getattr(schema, enumeration)).items() if isinstance(value, int)}
+
+
+def operator_names(root: Any) -> list[str]:
+    """Name of each operator code of an unpacked file; custom ones as `CUSTOM:<code>`."""
+    names = names_of("BuiltinOperator")
+    found = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in root.operatorCodes]
+    return [
+        f"CUSTOM:{code.customCode.decode('utf-8', 'replace')}" if name == "CUSTOM" else name
+        for name, code in zip(found, root.operatorCodes, strict=True)
+    ]
+
+
+def packed(root: Any) -> bytes:
+    """The file of an unpacked model."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(root.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _signature(root: Any, types: Mapping[int, str]) -> tuple[dict[str, TensorFacts], dict[str, TensorFacts]]:
@@ -171,11 +193,10 @@ def operators(model: bytes) -> list[Operator]:
     from ai_edge_litert import schema_py_generated as schema
 
     root = schema.ModelT.InitFromPackedBuf(model, 0)
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    tensors = root.subgraphs[0].tensors
+    names, tensors = operator_names(root), root.subgraphs[0].tensors
     return [
         Operator(
-            name=_name(root.operatorCodes[operator.opcodeIndex], names),
+            name=names[operator.opcodeIndex],
             outputs=tuple(tensors[index].name.decode() for index in operator.outputs),
         )
         for operator in root.subgraphs[0].operators

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.flatbuffer import in_body
+from converters.flatbuffer import in_body, packed
 from converters.refusal import Refused
 
 MIN_VALUES = 32
@@ -29,7 +29,6 @@ def with_float16_weights(model: bytes) -> bytes:
     Raises:
         Refused: the body has no weights worth it.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     root = schema.ModelT.InitFromPackedBuf(model, 0)
@@ -48,9 +47,7 @@ def with_float16_weights(model: bytes) -> bytes:
                 user.inputs = np.where(user.inputs == index, halved, user.inputs)
     _drop_unused(root, graph, weights)
     graph.operators = conversions + graph.operators
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(root.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(root)
 
 
 def _weights(root: Any, graph: Any, schema: Any) -> list[int]:
