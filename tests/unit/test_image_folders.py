@@ -58,8 +58,52 @@ def test_the_split_follows_the_seed_alone(tmp_path):
 
 def test_another_layout_is_refused_with_what_is_there(tmp_path):
     (tmp_path / "ok").mkdir()
-    with pytest.raises(DataError, match=r"train/good.*normal and anomaly; its folders are ok"):
+    with pytest.raises(DataError, match=r"train/good.*normal and anomaly.*; its folders are ok"):
         read_folder(tmp_path, seed=0)
+
+
+def sequence(path: Path) -> Path:
+    for name in ("train/0.png", "train/10.png", "train/9.png", "test/11.png", "test/12.png"):
+        write(path / name, GREY)
+    (path / "labels.csv").write_text("frame,anomaly\n12.png,1\n11.png,0\n")
+    return path
+
+
+def test_a_sequence_is_read_in_order_of_time(tmp_path):
+    folder = read_folder(sequence(tmp_path), seed=0)
+    assert [path.name for path in folder.train] == ["0.png", "9.png", "10.png"]
+    assert [(image.path.name, image.defective) for image in folder.test] == [("11.png", False), ("12.png", True)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (None, r"cannot read .*labels\.csv"),
+        ("frame,anomaly\n11.png,0\n", "1 differ, the first is 12.png"),
+        ("frame,anomaly\n11.png,0\n12.png,1\n13.png,1\n", "1 differ, the first is 13.png"),
+        ("frame;anomaly\n11.png;0\n", "expected the header frame,anomaly"),
+        ("frame,anomaly\n11.png,no\n12.png,1\n", "expected the header frame,anomaly"),
+    ],
+)
+def test_labels_of_a_sequence_that_leave_anything_open_are_refused(tmp_path, labels, words):
+    path = sequence(tmp_path)
+    (path / "labels.csv").unlink() if labels is None else (path / "labels.csv").write_text(labels)
+    with pytest.raises(DataError, match=words):
+        read_folder(path, seed=0)
+
+
+@pytest.mark.parametrize("place", [".", "normal", "train/good"])
+def test_normal_images_alone_can_be_fitted_on_but_not_judged_on(tmp_path, place):
+    write(tmp_path / place / "0.png", GREY)
+    folder = read_folder(tmp_path, seed=0, labelled=False)
+    assert (len(folder.train), folder.test) == (1, ())
+    with pytest.raises(DataError, match="no normal images to test on and no defective images"):
+        read_folder(tmp_path, seed=0)
+
+
+def test_a_folder_named_like_an_image_is_passed_over(tmp_path):
+    (plain(tmp_path) / "normal" / "odd.png").mkdir()
+    assert len(read_folder(tmp_path, seed=0).train) == 7
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from edge_agent.contract.zones import Polygon
 from training.graph import ScoreGraph
 from training.images.folders import BATCH, Pixels, read_image
+from training.images.masking import blackened
 from training.recipe import TrainingSettings
 
 S = TypeVar("S")
@@ -30,10 +32,16 @@ class FrameSet:
     """Pixels."""
     width: int
     """Pixels."""
+    masks: tuple[Polygon, ...] = ()
+    """Parts of the picture that are black here, as the graph makes them (`training.images.masking`)."""
 
     def __len__(self) -> int:
         """Count the frames."""
         return len(self.paths)
+
+    def part(self, places: Iterable[int]) -> FrameSet:
+        """Some of the frames, in the order given."""
+        return replace(self, paths=tuple(self.paths[place] for place in places))
 
     def batches(self, size: int = BATCH) -> Iterator[Pixels]:
         """Frames in order, uint8 [b, H, W, 3] with at most `size` a batch.
@@ -56,7 +64,7 @@ class FrameSet:
         frames = np.empty((len(paths), self.height, self.width, 3), np.uint8)
         for frame, path in zip(frames, paths, strict=True):
             frame[...] = read_image(path, height=self.height, width=self.width)
-        return frames
+        return blackened(frames, self.masks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +89,8 @@ class ImageDetector(ABC, Generic[S]):
     Settings: ClassVar[type[Any]]
     """Frozen dataclass of the recipe's `[detector]` table, without `type`."""
     kind: ClassVar[str] = "neural"
-    """Family, as lists group it: pretrained, neural, supervised or time."""
+    """Family, as lists group it: pretrained, neural, supervised or time. For all but pretrained ones, frames
+    are held back for early stopping."""
     needs_labels: ClassVar[bool] = False
     """It learns from defective frames too."""
     streaming: ClassVar[bool] = False

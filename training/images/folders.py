@@ -1,16 +1,23 @@
 """Folders of images in: which are normal, which are not, and where their masks are.
 
-    MVTec layout: train/good/*   test/good/*   test/<defect>/*   ground_truth/<defect>/<name>.png or <name>_mask.png
-    plain:        normal/*       anomaly/*     ground_truth/anomaly/<name>.png (optional, as above)
+    MVTec     train/good/*   test/good/*   test/<defect>/*   ground_truth/<defect>/<name>.png or <name>_mask.png
+    plain     normal/*       anomaly/*     ground_truth/anomaly/<name>.png (optional, as above)
+    sequence  train/*        test/*        labels.csv        ground_truth/anomaly/<name>.png (optional, as above)
+    normal    *, or normal/* or train/good/* alone: nothing to test on
 
-In the plain layout a share of the normal images, drawn with a stated seed, is kept for the test. Images become uint8
-RGB of the size that the detector takes, whatever their size, depth and colours.
+In the plain layout a share of the normal images, drawn with a stated seed, is kept for the test. A sequence is what a
+fixed camera saw, in the order of the names (2 before 10): `train` is normal, and labels.csv has the header
+`frame,anomaly` and a line for every image of `test`, its name and 0 or 1. Images become uint8 RGB of the size that the
+detector takes, whatever their size, depth and colours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import cv2
@@ -24,7 +31,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 """bool [H, W]: the pixel is defective."""
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """Files that are read as images; others are passed over."""
 
 TEST_SHARE = 0.3
@@ -33,7 +40,23 @@ TEST_SHARE = 0.3
 BATCH = 8
 """Images read at a time: 1.2 MB at 224 x 224, so memory does not grow with the folder."""
 
-LAYOUTS = "either train/good and test/<kind> (MVTec) or normal and anomaly"
+LAYOUTS = "train/good and test/<kind> (MVTec), normal and anomaly, train and test with labels.csv, or images alone"
+"""What a folder may be, in words."""
+
+LABELS_FILE = "labels.csv"
+"""Of a sequence: which frames of `test` are anomalous."""
+
+GOOD, ANOMALY = "good", "anomaly"
+"""Kinds of images: normal ones, and defective ones where no kinds of defect are told."""
+
+
+class Layout(StrEnum):
+    """How a folder says what is normal."""
+
+    MVTEC = "MVTec"
+    PLAIN = "plain"
+    SEQUENCE = "sequence"
+    NORMAL = "normal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +65,8 @@ class TestImage:
 
     path: Path
     defective: bool
+    kind: str = GOOD
+    """"good", or the kind of its defect."""
     mask: Path | None = None
     """Where it is defective; None: normal, or not told."""
 
@@ -51,10 +76,11 @@ class ImageFolder:
     """Images to fit on, and others to judge on."""
 
     path: Path
+    layout: Layout
     train: tuple[Path, ...]
-    """Normal images."""
-    test: tuple[TestImage, ...]
-    """Normal and defective ones."""
+    """Normal images; of a sequence in order of time."""
+    test: tuple[TestImage, ...] = ()
+    """Normal and defective ones; of a sequence in order of time."""
 
     @property
     def has_masks(self) -> bool:
@@ -63,30 +89,44 @@ class ImageFolder:
         return bool(defective) and all(image.mask for image in defective)
 
 
-def read_folder(path: Path, *, seed: int, test_share: float = TEST_SHARE) -> ImageFolder:
-    """Find the images of a folder in either layout; nothing is decoded yet.
+def read_folder(path: Path, *, seed: int, test_share: float = TEST_SHARE, labelled: bool = True) -> ImageFolder:
+    """Find the images of a folder in any layout; nothing is decoded yet.
 
     Args:
         path: the folder.
         seed: of the draw in a plain folder: the same folder and seed give the same split.
         test_share: of the normal images of a plain folder, above 0 and below 1.
+        labelled: there must be normal and defective images to judge on.
 
     Raises:
-        DataError: neither layout, or one of its parts holds no image, or masks for some defective images only.
+        DataError: none of the layouts, or one of its parts holds no image, or masks for some defective images only.
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share must be above 0 and below 1, got {test_share}")
-    if (path / "train" / "good").is_dir() and (path / "test").is_dir():
-        train, test = tuple(_images(path / "train" / "good")), _mvtec_test(path)
-    elif (path / "normal").is_dir() and (path / "anomaly").is_dir():
-        train, test = _plain(path, seed, test_share)
-    else:
-        there = sorted(each.name for each in path.iterdir() if each.is_dir()) if path.is_dir() else None
-        found = "it is not a folder" if there is None else f"its folders are {', '.join(there) or 'none'}"
-        raise DataError(f"{path}: expected {LAYOUTS}; {found}")
-    folder = ImageFolder(path=path, train=train, test=test)
-    _check(folder)
+    folder = _found(path, seed, test_share)
+    _check(folder, labelled=labelled)
     return folder
+
+
+def _found(path: Path, seed: int, test_share: float) -> ImageFolder:
+    """The images of a folder in the layout that it is in."""
+    if (path / "train" / GOOD).is_dir():
+        train = tuple(_images(path / "train" / GOOD))
+        if not (path / "test").is_dir():
+            return ImageFolder(path=path, layout=Layout.NORMAL, train=train)
+        return ImageFolder(path=path, layout=Layout.MVTEC, train=train, test=_mvtec_test(path))
+    if (path / "normal").is_dir():
+        if not (path / ANOMALY).is_dir():
+            return ImageFolder(path=path, layout=Layout.NORMAL, train=tuple(_images(path / "normal")))
+        train, test = _plain(path, seed, test_share)
+        return ImageFolder(path=path, layout=Layout.PLAIN, train=train, test=test)
+    if frames := _images(path / "train"):
+        return ImageFolder(path=path, layout=Layout.SEQUENCE, train=_in_time(frames), test=_sequence_test(path))
+    if images := _images(path):
+        return ImageFolder(path=path, layout=Layout.NORMAL, train=tuple(images))
+    there = sorted(each.name for each in path.iterdir() if each.is_dir()) if path.is_dir() else None
+    found = "it is not a folder" if there is None else f"its folders are {', '.join(there) or 'none'}"
+    raise DataError(f"{path}: expected {LAYOUTS}; {found}")
 
 
 def read_image(path: Path, *, height: int, width: int) -> Pixels:
@@ -142,37 +182,94 @@ def _images(folder: Path) -> list[Path]:
     """Images of a folder by name; none where there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES)
+    return sorted(each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES and not each.is_dir())
+
+
+def _in_time(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """In the order of their names, in which numbers count as numbers."""
+    return tuple(sorted(paths, key=lambda path: [(int(n or 0), text) for n, text in _NUMBERS.findall(path.name)]))
+
+
+_NUMBERS = re.compile(r"(\d*)(\D+|$)")
 
 
 def _mvtec_test(path: Path) -> tuple[TestImage, ...]:
     kinds = sorted(each for each in (path / "test").iterdir() if each.is_dir())
-    good = [TestImage(path=image, defective=False) for image in _images(path / "test" / "good")]
-    return (*good, *(image for kind in kinds if kind.name != "good" for image in _defective(path, kind)))
+    good = [TestImage(path=image, defective=False) for image in _images(path / "test" / GOOD)]
+    return (*good, *(image for kind in kinds if kind.name != GOOD for image in _defective(path, kind)))
 
 
 def _plain(path: Path, seed: int, test_share: float) -> tuple[tuple[Path, ...], tuple[TestImage, ...]]:
     normal = _images(path / "normal")
-    tested = np.zeros(len(normal), bool)
-    tested[np.random.default_rng(seed).permutation(len(normal))[: round(test_share * len(normal))]] = True
+    tested = drawn(len(normal), test_share, seed)
     train = tuple(image for image, kept in zip(normal, tested, strict=True) if not kept)
     good = [TestImage(path=image, defective=False) for image, kept in zip(normal, tested, strict=True) if kept]
-    return train, (*good, *_defective(path, path / "anomaly"))
+    return train, (*good, *_defective(path, path / ANOMALY))
+
+
+def drawn(count: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which of `count` items belong to a share of them drawn with the seed: bool [count]."""
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(seed).permutation(count)[: round(share * count)]] = True
+    return chosen
+
+
+def _sequence_test(path: Path) -> tuple[TestImage, ...]:
+    frames = _in_time(_images(path / "test"))
+    if not frames:
+        return ()
+    anomalous, masks = _labels(path / LABELS_FILE), _masks(path, ANOMALY)
+    names = {frame.name for frame in frames}
+    if names != set(anomalous):
+        odd = sorted(names.symmetric_difference(anomalous))
+        raise DataError(
+            f"{path / LABELS_FILE} must have a line for every image of test and for no other; {len(odd)} differ, the "
+            f"first is {odd[0]}"
+        )
+    return tuple(
+        TestImage(path=frame, defective=True, kind=ANOMALY, mask=masks.get(frame.stem))
+        if anomalous[frame.name]
+        else TestImage(path=frame, defective=False)
+        for frame in frames
+    )
+
+
+def _labels(path: Path) -> dict[str, bool]:
+    """By the name of a frame, whether it is anomalous."""
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+        return {row["frame"]: float(row["anomaly"]) > 0 for row in rows}
+    except OSError as error:
+        raise DataError(
+            f"test holds frames, so which are anomalous must be told: cannot read {path}: {error}"
+        ) from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}: expected the header frame,anomaly and then lines such as 0042.png,1; got {error!r}"
+        ) from error
 
 
 def _defective(path: Path, kind: Path) -> list[TestImage]:
-    """The images of one kind of defect with their masks, which are named alike in `ground_truth`."""
-    masks = {each.stem.removesuffix("_mask"): each for each in _images(path / "ground_truth" / kind.name)}
-    return [TestImage(path=image, defective=True, mask=masks.get(image.stem)) for image in _images(kind)]
+    """The images of one kind of defect with their masks."""
+    masks = _masks(path, kind.name)
+    return [
+        TestImage(path=image, defective=True, kind=kind.name, mask=masks.get(image.stem)) for image in _images(kind)
+    ]
 
 
-def _check(folder: ImageFolder) -> None:
+def _masks(path: Path, kind: str) -> dict[str, Path]:
+    """Masks of a kind of defect by the names of their images, which are named alike."""
+    return {each.stem.removesuffix("_mask"): each for each in _images(path / "ground_truth" / kind)}
+
+
+def _check(folder: ImageFolder, *, labelled: bool) -> None:
     defective = [image for image in folder.test if image.defective]
-    counts = {
-        "normal images to fit on": len(folder.train),
-        "normal images to test on": len(folder.test) - len(defective),
-        "defective images": len(defective),
-    }
+    counts = {"normal images to fit on": len(folder.train)}
+    if labelled:
+        counts |= {
+            "normal images to test on": len(folder.test) - len(defective),
+            "defective images": len(defective),
+        }
     if missing := [what for what, count in counts.items() if not count]:
         raise DataError(f"{folder.path} has no {' and no '.join(missing)}: expected {LAYOUTS}, with images in each")
     bare = [image.path for image in defective if image.mask is None]
