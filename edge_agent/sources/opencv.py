@@ -1,12 +1,7 @@
-"""The one place that imports OpenCV: set up for a service, and only where a source needs it.
-
-Its library reads its limits from the environment when it is loaded. What an administrator has set there stays.
-"""
+"""Images and videos by OpenCV, its errors as those of sources."""
 
 from __future__ import annotations
 
-import os
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -14,40 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.contract.frames import Pixels
+from edge_agent.contract.opencv import opencv as import_opencv
 from edge_agent.errors import FrameError, SourceUnavailable
-from edge_agent.sources.pixels import MOST_PIXELS, to_rgb
+from edge_agent.sources.pixels import to_rgb
 
 LONGEST_CALL_S = 8.0
 """Longest that a call may block: below the 10 s after which the watchdog takes a thread to be stuck."""
 
-_ENVIRONMENT = {
-    # Its messages go past the log; what is wrong is told by our own errors.
-    "OPENCV_LOG_LEVEL": "SILENT",
-    "OPENCV_FFMPEG_LOGLEVEL": "-8",
-    # Refuses a picture that unpacks to gigabytes before it does.
-    "OPENCV_IO_MAX_IMAGE_PIXELS": str(MOST_PIXELS),
-    # Seconds that a read of a V4L2 device waits for a frame.
-    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "2",
-}
 
-
-@cache
 def opencv() -> ModuleType:
-    """Import OpenCV.
+    """Return OpenCV.
 
     Raises:
         SourceUnavailable: it is not installed.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     try:
-        import cv2  # noqa: PLC0415 - 0.05 s and 17 MB that only its sources pay
+        return import_opencv()
     except ImportError as error:
-        hint = "install it beside the agent: pip install 'anomalite[camera]'"
-        raise SourceUnavailable(f"cameras, videos and images need OpenCV ({error}): {hint}") from error
-    # What it does here takes a fraction of a millisecond; waking threads for it would disturb the network's.
-    cv2.setNumThreads(1)
-    return cv2
+        raise SourceUnavailable(f"cameras, videos and images cannot be read: {error}") from error
 
 
 def decode(data: bytes) -> Pixels:

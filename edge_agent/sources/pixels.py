@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.contract.frames import Frame, Pixels
+from edge_agent.contract.opencv import MOST_PIXELS
 from edge_agent.errors import FrameError
 
 log = logging.getLogger(__name__)
-
-MOST_PIXELS = 1 << 26
-"""Largest picture, 64 megapixels: the largest camera module for these boards; 192 MiB as RGB."""
 
 LEAST_SIDE = 8
 """Fewest pixels a side: a smaller picture shows nothing and is a decoder's mistake."""

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from edge_agent.clock import SystemClock
+from edge_agent.contract.opencv import opencv
 from edge_agent.contract.records import NS
 from edge_agent.errors import EndOfData, FrameError, SourceUnavailable
 from edge_agent.ports import FrameSource
-from edge_agent.sources import camera, opencv
+from edge_agent.sources import camera
 from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.frame_settings import make_frame_source
 from edge_agent.sources.inspection import InspectionScene
@@ -497,13 +498,13 @@ def test_what_does_not_open_says_what_to_do(settings, hint):
 def test_without_opencv_its_sources_say_what_to_install(monkeypatch, tmp_path):
     (tmp_path / "1.png").touch()
     monkeypatch.setitem(sys.modules, "cv2", None)
-    opencv.opencv.cache_clear()
+    opencv.cache_clear()
     try:
         for settings in (ImagesSettings(path=str(tmp_path)), CameraSettings(device="/dev/null")):
             with pytest.raises(SourceUnavailable, match=r"anomalite\[camera\]"):
                 make_frame_source(settings, VirtualClock()).open()
     finally:
-        opencv.opencv.cache_clear()
+        opencv.cache_clear()
 
 
 def run_alone(script: str) -> subprocess.CompletedProcess:

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.contract.resize import resize
 from training.data import DataError
 
 Pixels = NDArray[np.uint8]
@@ -132,16 +133,14 @@ def _found(path: Path, seed: int, test_share: float) -> ImageFolder:
 def read_image(path: Path, *, height: int, width: int) -> Pixels:
     """Decode an image and bring it to uint8 RGB [height, width, 3]; its aspect ratio is not kept.
 
-    Grey becomes RGB, 16 bits become 8, an alpha channel is dropped, an EXIF rotation is applied. Shrinking averages
-    areas, so that thin defects are not passed over; growing is bilinear.
+    Grey becomes RGB, 16 bits become 8, an alpha channel is dropped, an EXIF rotation is applied. It is resized as the
+    device resizes its frames (`resize`).
 
     Raises:
         DataError: it cannot be read as an image.
     """
-    image = cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    shrinks = image.shape[0] >= height and image.shape[1] >= width
-    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(scaled, np.uint8)
+    image = np.asarray(cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+    return resize(image, height, width)
 
 
 def read_mask(path: Path, *, height: int, width: int) -> Mask:
