@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from edge_agent.contract.frames import Frame
+from edge_agent.contract.frames import Frame, FrameScore, Pixels
 from edge_agent.contract.records import Block, Channel, Floats, Score
 
 
@@ -102,6 +102,31 @@ class Scorer(Protocol):
 
     def reset(self) -> None:
         """Forget the carried state: called at every gap."""
+
+    def describe(self) -> dict[str, str | int]:
+        """What runs: `runtime`, `format`, `delegate`, `threads`, `kernels`."""
+
+    def infer_p95_ms(self) -> float | None:
+        """95th percentile of the latest calls, milliseconds; None before the first."""
+
+
+class FrameScorer(Protocol):
+    """One score graph on frames, loaded."""
+
+    streaming: bool
+    """Carries state from frame to frame."""
+    frame_shape: tuple[int, int]
+    """Height and width of the frames it takes."""
+
+    def score(self, pixels: Pixels) -> FrameScore:
+        """Score uint8 [H, W, 3] RGB of the size that it takes.
+
+        Raises:
+            ScoringError: the runtime failed or the score is not finite.
+        """
+
+    def reset(self) -> None:
+        """Forget the carried state: called at every break."""
 
     def describe(self) -> dict[str, str | int]:
         """What runs: `runtime`, `format`, `delegate`, `threads`, `kernels`."""

@@ -45,6 +45,18 @@ class Frame:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameScore:
+    """What a graph said about one frame."""
+
+    value: float
+    """Raw score in the detector's own unit; larger is stranger; finite."""
+    map: Floats | None = None
+    """float32 [h, w] where in the frame; None where the graph has none."""
+    took_ns: int = 0
+    """Nanoseconds the call took; 0: not measured."""
+
+
 def small_luma(pixels: Pixels, height: int, width: int) -> Floats:
     """Mean luma of the cells of a grid over the picture, whatever its size: float32 [height, width], 0..255.
 
