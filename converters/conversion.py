@@ -58,6 +58,8 @@ class Conversion:
     """Reasons likewise."""
     reference: Floats | None = None
     """float32 [k] or [k, L]: scores of the float model for the cases."""
+    reference_map: Floats | None = None
+    """float32 [k, h, w] or [k, L, h, w]: its maps; None where it has none."""
 
     def reference_scores(self) -> Floats:
         """Scores of the float model.
@@ -129,15 +131,16 @@ def convert(
     Args:
         saved_model: the run's `graph/`.
         formats: of `FORMATS`.
-        samples: float32 [k, T, C] windows (streaming: [s, L, C] sequences) or uint8 [k, H, W, 3] frames that set the
-            ranges of int8.
+        samples: float32 [k, T, C] windows or uint8 [k, H, W, 3] frames (streaming: sequences [s, L, C] or
+            [s, L, H, W, 3]) that set the ranges of int8.
         cases: the same for the reference scores.
-        streaming: the graph takes one row at a time.
+        streaming: the graph takes one row or frame at a time.
         out: folder for the files; made if missing.
         progress: told what is being done.
         child: left running for the next run; None: one of its own.
     """
     out.mkdir(parents=True, exist_ok=True)
+    (out / "reference_map.npy").unlink(missing_ok=True)
     np.save(out / "samples.npy", samples)
     np.save(out / "cases.npy", cases)
     job = {
@@ -157,7 +160,8 @@ def convert(
         while left:
             left = _work(worker, job, left, result, progress)
     if REFERENCE not in result.refused:
-        result.reference = np.load(out / "reference.npy")
+        result.reference = np.load(out / "reference_score.npy")
+        result.reference_map = np.load(maps) if (maps := out / "reference_map.npy").exists() else None
     return result
 
 

@@ -64,7 +64,8 @@ def _run(job: dict[str, Any], replies: TextIO) -> None:
         _say(replies, step=step, state="started")
         try:
             if step == "reference":
-                np.save(out / "reference.npy", _reference(job))
+                for name, values in _reference(job).items():
+                    np.save(out / f"reference_{name}.npy", values)
             else:
                 (out / f"model_{step}.tflite").write_bytes(steps[step](job))
         except Exception as error:  # noqa: BLE001 - whatever the converter says becomes the reason of a refusal
@@ -150,43 +151,58 @@ def _signature(job: dict[str, Any]) -> Any:
     return signature
 
 
-def _along(signature: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Run a streaming graph along a sequence [L, C] from zero states: `score` [L, 1] and every state after each row."""
+def _along(signature: Any, name: str) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Run a streaming graph along a sequence from zero states; `name` is that of its input.
+
+    Of a sequence [L, C] or [L, H, W, 3] it gives outputs and states after each row or frame: `score` [L, 1], perhaps
+    `map` [L, 1, h, w], and every `state_<name>`.
+    """
     import tensorflow as tf
 
-    specs = {name: spec for name, spec in signature.structured_input_signature[1].items() if name != "window"}
-    start = {"score": tf.zeros([1]), **{name: tf.zeros(spec.shape) for name, spec in specs.items()}}
+    (shape,) = (spec.shape for each, spec in signature.structured_input_signature[1].items() if each == name)
+    carried = [each for each in signature.structured_input_signature[1] if each != name]
+    kept = {each: spec for each, spec in signature.structured_outputs.items() if each in {"score", "map", *carried}}
+    start = {each: tf.zeros(spec.shape) for each, spec in kept.items()}
 
-    def step(carried: dict[str, Any], row: Any) -> dict[str, Any]:
-        result = signature(window=row, **{name: carried[name] for name in specs})
-        return {name: result[name] for name in start}
+    def step(before: dict[str, Any], row: Any) -> dict[str, Any]:
+        result = signature(**{name: row}, **{each: before[each] for each in carried})
+        return {each: result[each] for each in kept}
 
     scan = tf.function(lambda rows: tf.scan(step, rows, initializer=start))
-    return lambda sequence: {name: values.numpy() for name, values in scan(sequence[:, np.newaxis, np.newaxis]).items()}
+    return lambda sequence: {
+        each: values.numpy() for each, values in scan(sequence.reshape(len(sequence), *shape)).items()
+    }
 
 
 def _samples(job: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
-    """Calibration inputs: windows, frames, or along sequences [s, L, C] every row with its true states."""
-    arrays = np.load(job["samples"], allow_pickle=False)
+    """Calibration inputs: windows, frames, or along sequences [s, L, …] every row or frame with its true states."""
+    arrays, name = np.load(job["samples"], allow_pickle=False), job["input"]
     if not job["streaming"]:
-        yield from ({job["input"]: one[np.newaxis]} for one in arrays)
+        yield from ({name: one[np.newaxis]} for one in arrays)
         return
-    along = _along(_signature(job))
+    along = _along(_signature(job), name)
     for sequence in arrays:
         after = along(sequence)
-        states = {name: np.concatenate([np.zeros_like(v[:1]), v[:-1]]) for name, v in after.items() if name != "score"}
+        states = {
+            each: np.concatenate([np.zeros_like(v[:1]), v[:-1]])
+            for each, v in after.items()
+            if each.startswith("state_")
+        }
         for number, row in enumerate(sequence):
-            yield {"window": row[np.newaxis, np.newaxis], **{name: values[number] for name, values in states.items()}}
+            shaped = row[np.newaxis] if name == "frame" else row[np.newaxis, np.newaxis]
+            yield {name: shaped, **{each: values[number] for each, values in states.items()}}
 
 
-def _reference(job: dict[str, Any]) -> np.ndarray:
-    """Scores of the float model itself: [k] for windows and frames, [k, L] along sequences."""
-    signature, cases = _signature(job), np.load(job["cases"], allow_pickle=False)
-    if not job["streaming"]:
-        scores = [signature(**{job["input"]: one[np.newaxis]})["score"].numpy()[0] for one in cases]
-        return np.array(scores, np.float32)
-    along = _along(signature)
-    return np.array([along(sequence)["score"][:, 0] for sequence in cases], np.float32)
+def _reference(job: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What the float model itself gives: `score` [k] for windows and frames, [k, L] along sequences; `map` likewise."""
+    signature, cases, name = _signature(job), np.load(job["cases"], allow_pickle=False), job["input"]
+    if job["streaming"]:
+        along = _along(signature, name)
+        given = [{each: values[:, 0] for each, values in along(sequence).items()} for sequence in cases]
+    else:
+        results = (signature(**{name: one[np.newaxis]}) for one in cases)
+        given = [{each: values.numpy()[0] for each, values in result.items()} for result in results]
+    return {each: np.array([one[each] for one in given], np.float32) for each in ("score", "map") if each in given[0]}
 
 
 if __name__ == "__main__":

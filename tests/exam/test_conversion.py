@@ -276,5 +276,5 @@ def _converted(made: Build) -> Conversion:
     folder = made.run.path / "build"
     return Conversion(
         models={graph_format: graph.model for graph_format, graph in made.graphs.items()},
-        reference=np.load(folder / "reference.npy"),
+        reference=np.load(folder / "reference_score.npy"),
     )
