@@ -4,27 +4,20 @@
                                                            └──────> prefilter
     all of it -> run folder, complete only when run.json is there
 
-The same recipe, data and versions give the same weights: every source of chance is seeded. The folder is
-written beside its final place and renamed at the end, so that a broken fit leaves nothing that looks like a run.
+The same recipe, data and versions give the same weights: every source of chance is seeded.
 """
 
 from __future__ import annotations
 
 import logging
-import platform
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from edge_agent.contract.decision import DecisionRule
-from edge_agent.contract.manifest import DecisionSpec, InputSpec
+from edge_agent.contract.manifest import InputSpec
 from edge_agent.contract.prefilter import Prefilter
 from edge_agent.contract.rate import TOLERANCE, measured_rate_hz
 from edge_agent.contract.records import Floats
@@ -36,6 +29,7 @@ from training.detectors import detector_class, make_detector
 from training.detectors.base import Curves, Detector, NormalData
 from training.graph import Front
 from training.recipe import ChannelSettings, Recipe
+from training.run_folder import finish, fresh_folder, seed_everything, tool_versions
 from training.splits import (
     Rows,
     Splits,
@@ -110,7 +104,7 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
     check_enough(train, "training, without outliers,")
     prefilter = _prefilter(train, spec)
     curves = detector.fit(_normal_data(train, faulty, spec), progress=progress)
-    unfinished = _fresh_folder(out)
+    unfinished = fresh_folder(out)
     detector.score_graph().save(unfinished / "graph")
     _write_arrays(unfinished, train, parts)
     prefilter.to_npz(unfinished / "prefilter.npz")
@@ -119,13 +113,8 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
     write_json(unfinished / "metrics.json", {"fit": figures})
     write_json(unfinished / "provenance.json", _provenance([*recordings, *tests], recipe))
     write_info(unfinished, _info(recipe, detector, spec))
-    return _finish(unfinished, out)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and TensorFlow, and ask TensorFlow for reproducible kernels."""
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    finish(unfinished, out)
+    return Run.read(out)
 
 
 def read_all(
@@ -263,22 +252,11 @@ def _provenance(recordings: list[Recording], recipe: Recipe) -> dict[str, object
             for recording in recordings
         ],
         "seed": recipe.training.seed,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "tensorflow", "keras", "scikit-learn")},
-        },
+        "versions": tool_versions("scikit-learn"),
     }
 
 
 def _info(recipe: Recipe, detector: Detector[object], spec: InputSpec) -> RunInfo:
-    decision = recipe.decision
-    rule = DecisionRule(
-        n=decision.n,
-        m=decision.m,
-        hysteresis=decision.hysteresis,
-        hold_off_s=decision.hold_off_s,
-        update_s=decision.update_s,
-    )
     return RunInfo(
         name=recipe.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -288,24 +266,8 @@ def _info(recipe: Recipe, detector: Detector[object], spec: InputSpec) -> RunInf
         centre=tuple(detector.front.centre.tolist()),
         spread=tuple(detector.front.spread.tolist()),
         input=spec,
-        decision=DecisionSpec(rule=rule, alarms_per_day=decision.alarms_per_day),
-        k=decision.k,
+        decision=recipe.decision.spec(),
+        k=recipe.decision.k,
         prefilter_mode=recipe.prefilter.mode,
         max_skip_s=recipe.prefilter.max_skip_s,
     )
-
-
-def _fresh_folder(out: Path) -> Path:
-    """The folder to write in; refuses to replace anything that is not a run."""
-    if out.exists() and any(out.iterdir()) and not (out / "run.json").is_file():
-        raise DataError(f"{out} exists and is not a run folder: give another --out")
-    unfinished = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    return unfinished
-
-
-def _finish(unfinished: Path, out: Path) -> Run:
-    shutil.rmtree(out, ignore_errors=True)
-    unfinished.rename(out)
-    return Run.read(out)

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.contract import strict_json
+from edge_agent.contract.decision import DecisionRule
+from edge_agent.contract.manifest import DecisionSpec
 from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import Channel
 from edge_agent.errors import ManifestError
@@ -257,6 +259,13 @@ class DecisionSettings:
         _check(1 <= self.n <= self.m, f"n must be 1 to m, got n = {self.n} and m = {self.m}")
         _check(0 < self.hysteresis <= 1, f"hysteresis must be a share above 0 and at most 1, got {self.hysteresis}")
         _check(self.hold_off_s >= 0 and self.update_s >= 0, "hold_off_s and update_s must not be negative")
+
+    def spec(self) -> DecisionSpec:
+        """What the bundle says of it."""
+        rule = DecisionRule(
+            n=self.n, m=self.m, hysteresis=self.hysteresis, hold_off_s=self.hold_off_s, update_s=self.update_s
+        )
+        return DecisionSpec(rule=rule, alarms_per_day=self.alarms_per_day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

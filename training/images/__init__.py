@@ -1,8 +1,6 @@
-"""Images: folders in, detectors of defects in them, and a graph each from a frame to a score and a map of the frame."""
+"""Images on the workstation: folders in, a pretrained backbone, detectors that are one graph each."""
 
-import os
+from edge_agent.contract.opencv import opencv
 
-# Read by OpenCV when it is loaded. What the user has set stays. The limit refuses a picture that would unpack to
-# gigabytes before it does (2^28 pixels take 0.8 GB); unreadable files are told by our own messages.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+# Before any other import of OpenCV, which reads its limits when it is loaded: what unpacks to gigabytes is refused.
+opencv()

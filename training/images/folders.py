@@ -139,8 +139,16 @@ def read_image(path: Path, *, height: int, width: int) -> Pixels:
     Raises:
         DataError: it cannot be read as an image.
     """
-    image = np.asarray(cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
-    return resize(image, height, width)
+    return resize(decoded(path), height, width)
+
+
+def decoded(path: Path) -> Pixels:
+    """Decode an image as uint8 RGB [H, W, 3] of its own size.
+
+    Raises:
+        DataError: it cannot be read as an image.
+    """
+    return np.asarray(cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def read_mask(path: Path, *, height: int, width: int) -> Mask:

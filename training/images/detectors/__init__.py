@@ -10,7 +10,10 @@ import difflib
 from importlib import import_module
 from typing import Any
 
+from edge_agent.contract import strict_json
+from edge_agent.errors import ManifestError
 from training.images.detector import ImageDetector
+from training.images.recipe import ImageRecipe
 from training.recipe import RecipeError
 
 IMAGE_DETECTORS: dict[str, str] = {}
@@ -30,3 +33,21 @@ def image_detector(name: str, place: str = "detector.type") -> type[ImageDetecto
     module, _, cls = IMAGE_DETECTORS[name].partition(":")
     found: type[ImageDetector[Any]] = getattr(import_module(module), cls)
     return found
+
+
+def make_image_detector(recipe: ImageRecipe) -> ImageDetector[Any]:
+    """Build the detector of a recipe with its settings checked.
+
+    Raises:
+        RecipeError: the type or a setting is not known or not possible with frames of this size.
+    """
+    place = f"{recipe.name}.detector"
+    cls = image_detector(str(recipe.detector["type"]), f"{place}.type")
+    given = {key: value for key, value in recipe.detector.items() if key != "type"}
+    size = recipe.frame.height, recipe.frame.width
+    try:
+        settings = strict_json.read(cls.Settings, given, place)
+        cls.check(settings, *size)
+    except (ManifestError, ValueError) as error:
+        raise RecipeError(str(error)) from error
+    return cls(settings, recipe.training, *size)

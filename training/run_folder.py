@@ -1,0 +1,50 @@
+"""How a fit leaves a run folder: written beside its final place and renamed at the end.
+
+A broken fit leaves nothing that looks like a run, and replaces none that is there. Before it, all chance is seeded.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from training.data import DataError
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and TensorFlow, and ask TensorFlow for reproducible kernels."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def fresh_folder(out: Path) -> Path:
+    """The folder to write in; `finish` gives it its name.
+
+    Raises:
+        DataError: `out` holds something that is not a run.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / "run.json").is_file():
+        raise DataError(f"{out} exists and is not a run folder: give another --out")
+    unfinished = out.with_name(out.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    return unfinished
+
+
+def finish(unfinished: Path, out: Path) -> None:
+    """Put a complete run in place of one that may be there."""
+    shutil.rmtree(out, ignore_errors=True)
+    unfinished.rename(out)
+
+
+def tool_versions(*packages: str) -> dict[str, str]:
+    """Versions of Python and of the packages that decide what a fit gives."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "tensorflow", "keras", *packages)},
+    }
