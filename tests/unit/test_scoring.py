@@ -14,7 +14,8 @@ from edge_agent.contract.manifest import GraphFace, StateTensor
 from edge_agent.contract.records import Floats
 from edge_agent.errors import ScoringError
 from edge_agent.scoring import runtime as runtimes
-from edge_agent.scoring.interpreter import KEPT_TIMES, TFLiteScorer
+from edge_agent.scoring.interpreter import TFLiteScorer
+from edge_agent.scoring.loaded_graph import KEPT_TIMES
 from edge_agent.scoring.runtime import Runtime, find_runtime
 from edge_agent.scoring.selection import choose
 from edge_agent.scoring.settings import ScoringSettings
@@ -162,8 +163,8 @@ def test_a_state_of_another_shape_is_refused() -> None:
 
 def test_a_window_without_batch_is_refused() -> None:
     graph = Graph()
-    window = graph.tensor(T, C)
-    score = graph.sum(window, [0], graph.tensor(C))
+    window = graph.tensor(T, 1)
+    score = graph.sum(window, [0], graph.tensor(1))
     with pytest.raises(ScoringError, match=r"shape \[1, T, C\]"):
         TFLiteScorer(graph.content([window], [score]), face(window=window, score=score))
 
