@@ -1,0 +1,246 @@
+"""From a recipe for images to a run folder.
+
+    folder -> stock of readable images -> parts -> detector -> score graph, blind where the picture is masked
+    all of it -> run folder, complete only when run.json is there
+
+The same recipe, images and versions give the same weights: every source of chance is seeded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_agent.contract import strict_json
+from edge_agent.contract.frame_manifest import FrameSpec
+from edge_agent.errors import ManifestError
+from training.artifacts import write_info, write_json
+from training.data import DataError
+from training.image_artifacts import (
+    MOST_CALIBRATION,
+    MOST_TEST,
+    MOST_VALIDATION,
+    FrameRun,
+    FrameRunInfo,
+    JudgedImage,
+    Parts,
+    spread,
+    write_frames,
+)
+from training.images.detector import Curves, FrameSet, ImageData, ImageDetector
+from training.images.detectors import make_image_detector
+from training.images.folders import ImageFolder, Layout, TestImage, read_folder
+from training.images.masking import masked
+from training.images.parts import ImageParts, split_images
+from training.images.recipe import ImageRecipe
+from training.images.stock import Stock, take_stock
+from training.recipe import RecipeError
+from training.run_folder import finish, fresh_folder, seed_everything, tool_versions
+
+logger = logging.getLogger(__name__)
+
+FEW_VALIDATION = 100
+"""Validation images below which the 0.99 quantile of their scores, which a threshold stands on, is the largest."""
+
+
+def fit_images(recipe: ImageRecipe, text: str, folder: Path, out: Path, *, progress: bool = True) -> FrameRun:
+    """Fit the recipe's detector on a folder and write the run folder `out`, replacing a run that is there.
+
+    Args:
+        recipe: what is asked for.
+        text: of its file.
+        folder: of the images.
+        out: run folder to write.
+        progress: draw bars.
+
+    Raises:
+        RecipeError: a setting does not go with the detector.
+        DataError: the images cannot be used; the message says where and what to do.
+    """
+    seed_everything(recipe.training.seed)
+    detector = make_image_detector(recipe)
+    found = read_folder(folder, seed=recipe.images.seed, test_share=recipe.images.test_share, labelled=False)
+    check_layout(found, detector)
+    info = _info(recipe, detector, found)
+    stock = take_stock([*found.train, *(image.path for image in found.test)], progress=progress)
+    for remark in filter(None, [stock.remark(), repeated(found, stock)]):
+        logger.warning("%s", remark)
+    parts = _split(readable(found, stock), recipe, detector)
+    if len(parts.validation) < FEW_VALIDATION:
+        logger.warning(
+            "thresholds stand on %d normal images: they are rough; some hundred are good", len(parts.validation)
+        )
+    curves = _fit(detector, parts, recipe, progress=progress)
+    unfinished = fresh_folder(out)
+    masked(detector.score_graph(), recipe.images.masks).save(unfinished / "graph")
+    _write_frames(unfinished, parts, recipe, streaming=detector.streaming)
+    write_json(unfinished / "images.json", strict_json.plain(_told(folder, parts, stock)))
+    (unfinished / "recipe.toml").write_text(text, encoding="utf-8")
+    write_json(unfinished / "metrics.json", {"fit": _figures(parts, stock, curves)})
+    write_json(unfinished / "provenance.json", _provenance(recipe, stock))
+    write_info(unfinished, info)
+    finish(unfinished, out)
+    return FrameRun.read(out)
+
+
+def check_layout(folder: ImageFolder, detector: ImageDetector[Any]) -> None:
+    """Refuse a folder that a detector cannot learn from.
+
+    Raises:
+        DataError: with the layout that it needs.
+    """
+    if detector.streaming and folder.layout is not Layout.SEQUENCE:
+        raise DataError(
+            f"{folder.path}: the detector learns how frames follow each other, so it needs frames in order of time: "
+            f"train/0001.png and so on, and perhaps test and labels.csv; got the {folder.layout} layout"
+        )
+
+
+def readable(folder: ImageFolder, stock: Stock) -> ImageFolder:
+    """The folder without its unreadable images."""
+    return replace(
+        folder,
+        train=tuple(path for path in folder.train if path in stock.sha256),
+        test=tuple(image for image in folder.test if image.path in stock.sha256),
+    )
+
+
+def repeated(folder: ImageFolder, stock: Stock) -> str:
+    """How many test images are in the training part too, byte for byte; empty where none is."""
+    learned = {stock.sha256[path] for path in folder.train if path in stock.sha256}
+    twice = [image.path for image in folder.test if stock.sha256.get(image.path) in learned]
+    if not twice:
+        return ""
+    return f"{len(twice)} test images are among those to fit on as well, the first is {twice[0]}: figures will flatter"
+
+
+def _split(folder: ImageFolder, recipe: ImageRecipe, detector: ImageDetector[Any]) -> ImageParts:
+    stops_early = detector.kind != "pretrained" and recipe.training.patience > 0
+    return split_images(
+        folder,
+        seed=recipe.images.seed,
+        validation_share=recipe.images.validation_share,
+        stopping_share=recipe.training.stopping if stops_early else 0.0,
+        test_share=recipe.images.test_share,
+        needs_labels=detector.needs_labels,
+    )
+
+
+def _fit(detector: ImageDetector[Any], parts: ImageParts, recipe: ImageRecipe, *, progress: bool) -> Curves:
+    try:
+        return detector.fit(
+            ImageData(
+                normal=_frames(parts.training, recipe, blind=True),
+                stopping=_frames(parts.stopping, recipe, blind=True),
+                defective=_frames(parts.defective, recipe, blind=True) if detector.needs_labels else None,
+            ),
+            progress=progress,
+        )
+    except ValueError as error:
+        raise DataError(f"the {recipe.detector['type']} detector cannot be fitted: {error}") from error
+
+
+def _frames(paths: Sequence[Path], recipe: ImageRecipe, *, blind: bool = False) -> FrameSet:
+    """Images as frames of the detector's size, as a camera gives them or, `blind`, with masked parts black."""
+    return FrameSet(tuple(paths), recipe.frame.height, recipe.frame.width, recipe.images.masks if blind else ())
+
+
+def _write_frames(folder: Path, parts: ImageParts, recipe: ImageRecipe, *, streaming: bool) -> None:
+    training = (*parts.training, *parts.defective)
+    choose = stretch if streaming else spread
+    labels = np.array([image.defective for image in parts.test], bool)
+    tested = list(most_mixed(labels, MOST_TEST) if streaming else spread(len(labels), MOST_TEST))
+    write_frames(
+        folder,
+        calibration=_frames([training[at] for at in choose(len(training), MOST_CALIBRATION)], recipe).array(),
+        validation=_frames(
+            [parts.validation[at] for at in choose(len(parts.validation), MOST_VALIDATION)], recipe
+        ).array(),
+        test=_frames([parts.test[at].path for at in tested], recipe).array(),
+        test_labels=labels[tested],
+    )
+
+
+def stretch(count: int, most: int) -> Sequence[int]:
+    """Places of the last `most` of `count` items."""
+    return range(max(count - most, 0), count)
+
+
+def most_mixed(labels: np.ndarray[Any, np.dtype[np.bool_]], most: int) -> Sequence[int]:
+    """Places of `most` neighbours of bool [n], of which as close to half as can be are True."""
+    if len(labels) <= most:
+        return range(len(labels))
+    marked = np.concatenate([[0], np.cumsum(labels)])
+    start = int(np.argmin(np.abs(marked[most:] - marked[:-most] - most / 2)))
+    return range(start, start + most)
+
+
+def _told(folder: Path, parts: ImageParts, stock: Stock) -> Parts:
+    """The parts as names relative to the folder."""
+
+    def names(paths: Sequence[Path]) -> tuple[str, ...]:
+        return tuple(path.relative_to(folder).as_posix() for path in paths)
+
+    def judged(image: TestImage) -> JudgedImage:
+        mask = image.mask.relative_to(folder).as_posix() if image.mask else None
+        return JudgedImage(file=names([image.path])[0], kind=image.kind, defective=image.defective, mask=mask)
+
+    return Parts(
+        folder=str(folder.resolve()),
+        training=names(parts.training),
+        stopping=names(parts.stopping),
+        defective=names(parts.defective),
+        validation=names(parts.validation),
+        test=tuple(map(judged, parts.test)),
+        unreadable=names(list(stock.unreadable)),
+    )
+
+
+def _figures(parts: ImageParts, stock: Stock, curves: Curves) -> dict[str, object]:
+    names = ("training", "stopping", "defective", "validation", "test")
+    return {
+        "images": {name: len(getattr(parts, name)) for name in names},
+        "unreadable": {str(path): why for path, why in stock.unreadable.items()},
+        "curves": curves,
+    }
+
+
+def _provenance(recipe: ImageRecipe, stock: Stock) -> dict[str, object]:
+    return {
+        "data": [{"images": len(stock.sha256), "sha256": stock.digest()}],
+        "seed": recipe.training.seed,
+        "versions": tool_versions("opencv-python-headless"),
+    }
+
+
+def _info(recipe: ImageRecipe, detector: ImageDetector[Any], folder: ImageFolder) -> FrameRunInfo:
+    classes = sorted({image.kind for image in folder.test if image.defective}) if detector.needs_labels else ()
+    try:
+        frame = FrameSpec(
+            width=recipe.frame.width,
+            height=recipe.frame.height,
+            interval_s=recipe.images.interval_s,
+            streaming=detector.streaming,
+            warm_up=detector.warm_up,
+            masks=recipe.images.masks,
+            classes=tuple(classes),
+        )
+    except (ManifestError, ValueError) as error:
+        raise RecipeError(f"{recipe.name}: {error}") from error
+    return FrameRunInfo(
+        name=recipe.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        detector=recipe.detector["type"],
+        has_map=detector.has_map,
+        input=frame,
+        decision=recipe.decision.spec(),
+        k=recipe.decision.k,
+        prefilter_mode=recipe.prefilter.mode,
+        max_skip_s=recipe.prefilter.max_skip_s,
+    )
