@@ -24,7 +24,7 @@ import numpy as np
 
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.calibration import Calibration
-from edge_agent.contract.decision import Decider
+from edge_agent.contract.decision import Decider, DecisionRule
 from edge_agent.contract.manifest import GraphSpec
 from edge_agent.contract.prefilter import Mode, Prefilter
 from edge_agent.contract.records import NS, Block, Decision, Fault, Floats, Stage, Unknown, WindowBatch
@@ -74,6 +74,17 @@ class DecisionSettings:
     """Seconds of quiet that close an event, 0 to a day. Shorter than the bundle's makes more events than it counted."""
     update_s: float | None = None
     """Seconds between two updates of an event, 0 to a day."""
+
+    def rule(self, base: DecisionRule) -> DecisionRule:
+        """Return the rule as this device follows it."""
+        asked = {name: getattr(self, name) for name in ("hysteresis", "hold_off_s", "update_s")}
+        return dataclasses.replace(base, **{name: value for name, value in asked.items() if value is not None})
+
+    def calibration(self, base: Calibration) -> Calibration:
+        """Return the threshold for what this device asks."""
+        if self.alarms_per_day is None and self.k is None:
+            return base
+        return base.at(alarms_per_day=self.alarms_per_day, k=self.k)
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -327,17 +338,8 @@ def bundle_pipeline(
     manifest = bundle.manifest
     asked = decision or DecisionSettings()
     wanted = prefilter or PrefilterSettings()
-    rule = dataclasses.replace(
-        manifest.decision.rule,
-        **{
-            name: value
-            for name in ("hysteresis", "hold_off_s", "update_s")
-            if (value := getattr(asked, name)) is not None
-        },
-    )
-    base = calibration or spec.calibration
-    if asked.alarms_per_day is not None or asked.k is not None:
-        base = base.at(alarms_per_day=asked.alarms_per_day, k=asked.k)
+    rule = asked.rule(manifest.decision.rule)
+    base = asked.calibration(calibration or spec.calibration)
     return Pipeline(
         windower=Windower(manifest.input.rule()),
         decider=Decider(rule, base, manifest.input.window_s, new_id),

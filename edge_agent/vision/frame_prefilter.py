@@ -23,6 +23,7 @@ from typing import Final
 
 import numpy as np
 
+from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.decision import DecisionRule
 from edge_agent.contract.frames import Frame
 from edge_agent.contract.prefilter import Mode
@@ -30,7 +31,7 @@ from edge_agent.contract.records import NS, Fault, Floats
 from edge_agent.contract.zones import Polygon, check_masks, watched_cells
 from edge_agent.vision.background import LEAST_FRAMES, Look
 from edge_agent.vision.blocks import COLUMNS, ROWS, BlockReducer
-from edge_agent.vision.scene_model import SceneModel, learn_scene
+from edge_agent.vision.scene_model import PROVISIONAL_K, SceneModel, learn_scene
 
 MOST_FRAMES: Final = 2000
 """Most frames learned from: 12 MB of blocks in memory."""
@@ -45,6 +46,10 @@ and fro, since every time it comes back the learning of the new one is dropped."
 STANDS_FOR_S: Final = 1.0
 """Seconds that a frame stands for at most, or two steps of a slower camera: it tells nothing of a longer time before
 it, such as an outage."""
+
+MAX_SKIP_S: Final = 10.0
+"""Seconds without a scored frame, where neither settings nor bundle say: what creeps below the prefilter's notice is
+found as late."""
 
 HOLD_OFF_S: Final = 10.0
 """Seconds of quiet that close an event of the prefilter that watches alone: a person who stands still behind a post."""
@@ -65,8 +70,9 @@ _FAULTS = {SceneState.CALIBRATING: Fault.CALIBRATING, SceneState.SCENE_CHANGED: 
 class FramePrefilterSettings:
     """How a scene is learned and followed."""
 
-    mode: Mode = Mode.WATCH
-    """`gate`: the network is spared clear frames; `watch`: every frame is scored; `off`: no prefilter is made."""
+    mode: Mode | None = None
+    """`gate`: the network is spared clear frames; `watch`: every frame is scored; `off`: no prefilter is made. None: as
+    the bundle says, else `watch`."""
     learn_frames: int = 200
     """Frames that a scene is learned from, 8..2000."""
     learn_s: float = 60.0
@@ -79,10 +85,13 @@ class FramePrefilterSettings:
     """Factor by which light may change, up or down, without being another scene; above 1, at most 16."""
     scene_share: float = 0.7
     """Share of the watched blocks that may be strange without being another scene: the largest object. 0.1..1."""
-    max_skip_s: float = 10.0
-    """Seconds of reading time after which a frame is scored whatever the prefilter says, above 0 and up to a day."""
+    max_skip_s: float | None = None
+    """Seconds of reading time after which a frame is scored whatever the prefilter says, above 0 and up to a day. None:
+    as the bundle says, else 10."""
     alarms_per_day: float = 1.0
     """False alarms a day to aim at where the prefilter watches alone."""
+    k: float = PROVISIONAL_K
+    """Factor of its `provisional` threshold; less is more sensitive."""
     masks: tuple[Polygon, ...] = ()
     """Parts left out, each a list of corners [x, y] in 0..1 from the upper left."""
     rule: DecisionRule = field(default_factory=lambda: DecisionRule(hold_off_s=HOLD_OFF_S))
@@ -102,9 +111,11 @@ class FramePrefilterSettings:
             ("max_light", 1.0, 16.0),
             ("max_skip_s", 0.0, 86_400.0),
             ("alarms_per_day", 0.0, 1e6),
+            ("k", 0.0, 1e6),
         ):
-            if not least < getattr(self, name) <= most:
-                raise ValueError(f"{name} must be above {least:g} and at most {most:g}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not least < value <= most:
+                raise ValueError(f"{name} must be above {least:g} and at most {most:g}, got {value}")
         if not 0.1 <= self.scene_share <= 1:  # noqa: PLR2004 - as documented
             raise ValueError(f"scene_share must be 0.1..1, got {self.scene_share}")
         check_masks(self.masks)
@@ -138,12 +149,17 @@ class FramePrefilter:
         """Begin with a scene learned before, or learn one.
 
         Raises:
-            ValueError: the masks leave nothing to watch, or the scene was learned with other masks.
+            ValueError: the masks leave nothing to watch, or the scene was learned with other masks or for another N
+                of M.
         """
         self.settings = settings
         self._watched = watched_cells(settings.masks, ROWS, COLUMNS)
         if model is not None and not np.array_equal(model.watched, self._watched):
-            raise ValueError("the scene was learned with other masks: remove it, and it is learned anew")
+            raise ValueError("the scene was learned with other masks")
+        rule = settings.rule
+        if model is not None and (model.calibration.n, model.calibration.m) != (rule.n, rule.m):
+            raise ValueError(f"the scene was learned for another rule than {rule.n} of {rule.m} frames")
+        self._max_skip_ns = (settings.max_skip_s or MAX_SKIP_S) * NS
         self.model = model
         """What was learned and followed so far, to be saved now and then; None before the first scene is learned."""
         self.state = SceneState.CALIBRATING if model is None else SceneState.WATCHING
@@ -154,6 +170,12 @@ class FramePrefilter:
         self._problem = ""
         self._last_ns: int | None = None
         self._scored_ns: int | None = None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Threshold of d2, for the alarms a day that are asked now; None before the first scene is learned."""
+        asked = self.settings
+        return self.model.calibrated(asked.alarms_per_day, asked.k) if self.model else None
 
     @property
     def progress(self) -> float:
@@ -193,7 +215,7 @@ class FramePrefilter:
 
     def _must_score(self, look: Look, t_ns: int) -> bool:
         clear = self.settings.mode is Mode.GATE and self.model is not None and look.d2 <= self.model.lower
-        recently = self._scored_ns is not None and 0 <= t_ns - self._scored_ns < self.settings.max_skip_s * NS
+        recently = self._scored_ns is not None and 0 <= t_ns - self._scored_ns < self._max_skip_ns
         if clear and recently:
             self.skipped += 1
             return False
@@ -231,6 +253,7 @@ class FramePrefilter:
                 scene_share=settings.scene_share,
                 rule=settings.rule,
                 alarms_per_day=settings.alarms_per_day,
+                k=settings.k,
             )
         except ValueError as error:
             self._problem = f"; the last try failed: {error}"

@@ -30,6 +30,7 @@ MOST_CELLS: Final = 1 << 20
 Box = tuple[float, ...]
 """(left, top, right, bottom), each 0..1 of the image, left < right and top < bottom."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalisationSettings:
     """What of a map counts, and how a region is scored."""
@@ -129,6 +130,11 @@ class Localiser:
         found = [self._region(values, features, part) for part in parts[:MOST_REGIONS]]
         found.sort(key=lambda region: -region.score)
         return Regions(found=tuple(found), dropped=max(len(parts) - MOST_REGIONS, 0))
+
+    def is_usual(self, cell: int) -> bool:
+        """Return whether the model's own threshold holds for a cell of the flat map: no mask, no zone of another."""
+        zone = int(self._zone.ravel()[cell])
+        return bool(self._watched.ravel()[cell]) and (zone < 0 or self._settings.zones[zone].factor == 1)
 
     def _region(self, values: Floats, features: Floats | None, cells: NDArray[np.intp]) -> Region:
         height, width = values.shape

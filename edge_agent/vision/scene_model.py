@@ -85,6 +85,10 @@ class SceneModel:
         """
         replace_file(path, self.to_bytes())
 
+    def calibrated(self, alarms_per_day: float, k: float) -> Calibration:
+        """Return the threshold of d2 for another rate of false alarms or factor than it was learned with."""
+        return _at_least(self.calibration.at(alarms_per_day=alarms_per_day, k=k))
+
     def to_bytes(self) -> bytes:
         """Return the content of a `scene.npz`; the same scene gives the same bytes."""
         arrays: dict[str, NDArray[np.generic]] = {
@@ -152,6 +156,7 @@ def learn_scene(
     scene_share: float,
     rule: DecisionRule,
     alarms_per_day: float,
+    k: float = PROVISIONAL_K,
 ) -> SceneModel:
     """Learn a scene from normal frames.
 
@@ -163,6 +168,7 @@ def learn_scene(
         scene_share: share of strange blocks beyond which it does.
         rule: when an event opens, which the threshold is made for.
         alarms_per_day: false alarms a day to aim at.
+        k: factor of the provisional threshold.
 
     Raises:
         ValueError: too few frames, or the scene did not hold still.
@@ -183,14 +189,19 @@ def learn_scene(
         n=rule.n,
         m=rule.m,
         join_s=frame_s + rule.hold_off_s,
-        k=PROVISIONAL_K,
+        k=k,
     )
-    if calibration.threshold < LEAST_THRESHOLD and calibration.median < LEAST_THRESHOLD:
-        calibration = calibration.with_threshold(LEAST_THRESHOLD)
     return SceneModel(
         background=Background.fit(features[steady], watched),
         watched=watched,
         lower=max(float(np.quantile(distances, CLEAR_SHARE)), LEAST_CLEAR),
         frame_s=frame_s,
-        calibration=calibration,
+        calibration=_at_least(calibration),
     )
+
+
+def _at_least(calibration: Calibration) -> Calibration:
+    """Return the calibration with `LEAST_THRESHOLD`, where its threshold is lower."""
+    if calibration.threshold < LEAST_THRESHOLD and calibration.median < LEAST_THRESHOLD:
+        return calibration.with_threshold(LEAST_THRESHOLD)
+    return calibration

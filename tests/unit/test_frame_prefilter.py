@@ -16,8 +16,15 @@ from edge_agent.contract.records import NS, Decision, EventKind, Fault, Life, Un
 from edge_agent.errors import ManifestError
 from edge_agent.vision.background import Background, unseen_looks
 from edge_agent.vision.blocks import COLUMNS, ROWS, BlockReducer
-from edge_agent.vision.frame_prefilter import FrameCheck, FramePrefilter, FramePrefilterSettings, SceneState
-from edge_agent.vision.frame_watch import FrameWatch
+from edge_agent.vision.camera_health import CameraCheck, CameraHealth
+from edge_agent.vision.frame_pipeline import FramePipeline
+from edge_agent.vision.frame_prefilter import (
+    MAX_SKIP_S,
+    FrameCheck,
+    FramePrefilter,
+    FramePrefilterSettings,
+    SceneState,
+)
 from edge_agent.vision.scene_model import SceneModel
 
 HEIGHT, WIDTH = 72, 96
@@ -44,13 +51,26 @@ class Scene:
         return np.clip(image, 0, 255).astype(np.uint8)
 
 
+class Well(CameraHealth):
+    """Finds nothing wrong with the camera."""
+
+    def feed(self, pixels: np.ndarray, t_ns: int) -> CameraCheck:
+        return CameraCheck(t_ns=t_ns)
+
+
 class Camera:
     """Feeds one prefilter and decides by it alone."""
 
     def __init__(self, settings: FramePrefilterSettings = SETTINGS, model: SceneModel | None = None) -> None:
         self.prefilter = FramePrefilter(settings, model)
         numbers = itertools.count(1)
-        self.watch = FrameWatch(self.prefilter, lambda: f"event-{next(numbers)}")
+        self.watch = FramePipeline(
+            health=Well(),
+            prefilter=self.prefilter,
+            network=None,
+            rule=settings.rule,
+            new_id=lambda: f"event-{next(numbers)}",
+        )
         self.t_ns = 1_000 * NS
         self.told: list[tuple[str, str]] = []
 
@@ -60,7 +80,7 @@ class Camera:
     def see(self, *frames: np.ndarray, rate_hz: float = RATE_HZ) -> Decision:
         for frame in frames:
             self.t_ns += round(NS / rate_hz)
-            decision = self.watch.feed(self.shot(frame))
+            decision = self.watch.feed(self.shot(frame)).decision
             self.told += [(each.kind.value, each.life.value) for each in decision.transitions]
         return decision
 
@@ -108,7 +128,7 @@ def test_a_frame_of_a_very_high_image_does_not_overflow() -> None:
 @pytest.mark.parametrize("shape", [(20, 96, 3), (72, 60, 3)])
 def test_a_frame_with_fewer_pixels_than_blocks_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="larger size"):
-        Camera().see(np.zeros(shape, np.uint8))
+        Camera().check(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((72, 96), np.uint8), np.zeros((72, 96, 3), np.float32)])
@@ -311,7 +331,7 @@ def test_masks_that_leave_nothing_are_refused() -> None:
 def test_at_least_one_frame_in_max_skip_s_is_scored(scene: Scene, camera: Camera) -> None:
     scored = [camera.check(scene.frame()).must_score for _ in range(200)]
     waits = np.diff(np.flatnonzero(scored))
-    assert waits.max() == SETTINGS.max_skip_s * RATE_HZ
+    assert waits.max() == MAX_SKIP_S * RATE_HZ
 
 
 def test_the_first_frame_after_an_unknown_stretch_is_scored(scene: Scene, camera: Camera) -> None:

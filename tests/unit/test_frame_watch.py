@@ -38,9 +38,12 @@ def test_a_waving_tree_is_normal_and_a_person_before_it_is_not(waving_trees: Pat
 
 
 def test_what_happened_is_printed_with_its_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    room = rng.integers(60, 160, (48, 64, 1)) * np.ones(3)
     for number in range(31):
-        shade = 100 if number < 20 else 30
-        cv2.imwrite(str(tmp_path / f"frame{number:02}.png"), np.full((48, 64, 3), shade, np.uint8))
+        light = 1.0 if number < 20 else 0.5
+        frame = light * room + rng.normal(0, 1, room.shape)
+        cv2.imwrite(str(tmp_path / f"frame{number:02}.png"), np.clip(frame, 0, 255).astype(np.uint8))
     main([str(tmp_path), "--learn", "10", "--stop", "30", "--odd-from", "20"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "10 frames learned from, 20 watched"

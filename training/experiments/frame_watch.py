@@ -20,8 +20,9 @@ from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import Transition
 from edge_agent.sources.pixels import FrameCounters
 from edge_agent.sources.recorded import ImagesSettings
+from edge_agent.vision.camera_health import CameraHealth
+from edge_agent.vision.frame_pipeline import FramePipeline
 from edge_agent.vision.frame_prefilter import FramePrefilter, FramePrefilterSettings
-from edge_agent.vision.frame_watch import FrameWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +38,21 @@ class Watched:
 def watch(frames: Iterable[Frame], learn_frames: int, rate_hz: float) -> Watched:
     """Learn from the first frames and watch the rest, with the default settings of a device that gates."""
     learn_s = (learn_frames - 1) / rate_hz
-    prefilter = FramePrefilter(FramePrefilterSettings(mode=Mode.GATE, learn_frames=learn_frames, learn_s=learn_s))
-    numbers = itertools.count(1)
-    alone = FrameWatch(prefilter, lambda: f"event {next(numbers)}")
+    settings = FramePrefilterSettings(mode=Mode.GATE, learn_frames=learn_frames, learn_s=learn_s)
+    prefilter, numbers = FramePrefilter(settings), itertools.count(1)
+    alone = FramePipeline(
+        health=CameraHealth(),
+        prefilter=prefilter,
+        network=None,
+        rule=settings.rule,
+        new_id=lambda: f"event {next(numbers)}",
+    )
     transitions: list[tuple[int, Transition]] = []
     spared: list[bool] = []
     for frame in frames:
         before = prefilter.skipped
-        transitions += [(frame.number, transition) for transition in alone.feed(frame).transitions]
+        if decided := alone.feed(frame):
+            transitions += [(frame.number, transition) for transition in decided.decision.transitions]
         if frame.number >= learn_frames:
             spared.append(prefilter.skipped > before)
     return Watched(transitions=tuple(transitions), spared=tuple(spared))

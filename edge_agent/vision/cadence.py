@@ -1,0 +1,56 @@
+"""Which frames a streaming graph takes: those that are as far apart as the ones it was trained on. Pure.
+
+A graph that carries state has learned what follows within `interval_s`. A faster camera is thinned out to that pace; a
+frame that comes more than half an interval late ends the run of frames, and the graph begins anew and warms up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from edge_agent.contract.records import NS
+
+EARLY: Final = 0.25
+"""Share of an interval that a frame may come early: a camera's frames tremble in time, and waiting for the next one
+would be a whole step late."""
+
+LATE: Final = 1.5
+"""Intervals after the frame before from which frames are missing between the two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """How a frame is taken."""
+
+    begins: bool
+    """The first of a run: the state is forgotten before."""
+    warming: bool
+    """Its score does not count yet."""
+
+
+class Cadence:
+    """Thins out the frames of one camera."""
+
+    def __init__(self, interval_s: float, warm_up: int) -> None:
+        """Begin with a run of frames that warms up over `warm_up` of them."""
+        self._interval_ns, self._warm_up = round(interval_s * NS), warm_up
+        self._last_ns: int | None = None
+        self._due_ns = 0
+        self._taken = 0
+
+    def restart(self) -> None:
+        """Begin anew with the next frame: one that should have been taken was not."""
+        self._last_ns = None
+
+    def take(self, t_ns: int) -> Step | None:
+        """Return how the next frame is taken; None: it is not, since it comes between two steps."""
+        last, interval_ns = self._last_ns, self._interval_ns
+        begins = last is None or not 0 <= t_ns - last <= LATE * interval_ns
+        if begins:
+            self._due_ns, self._taken = t_ns, 0
+        elif t_ns < self._due_ns - EARLY * interval_ns:
+            return None
+        self._last_ns, self._due_ns = t_ns, max(self._due_ns, t_ns - interval_ns // 2) + interval_ns
+        self._taken += 1
+        return Step(begins=begins, warming=self._taken <= self._warm_up)

@@ -1,0 +1,141 @@
+"""Score and map of each frame -> regions -> objects, each an event of its own. Pure.
+
+Events are those of the objects (`objects.py`), found where the map is above its threshold (`regions.py`). A score above
+its own threshold of a map in which no region stands out is a region over the whole frame: as far beyond the threshold
+of maps as the score is beyond its own, in distances from median to threshold. It is none where the strongest cell of
+the map is masked, or in a zone with a threshold of its own: there the map knows better than the score, which sees all
+of the frame. A score without a map is taken as a map of one cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_agent.contract.calibration import Calibration
+from edge_agent.contract.decision import DecisionRule, OpenEvent
+from edge_agent.contract.level import LevelScale
+from edge_agent.contract.records import Floats, Stage, Transition, Unknown
+from edge_agent.vision.objects import WHOLE, Objects
+from edge_agent.vision.regions import LocalisationSettings, Localiser, Region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What was found in one frame."""
+
+    anomaly: bool = False
+    """Whether an event is open."""
+    score: float | None = None
+    level: float | None = None
+    """Of the score: 0..1, 0.5 at its threshold."""
+    regions: tuple[Region, ...] = ()
+    """What stands out, strongest first."""
+    transitions: tuple[Transition, ...] = ()
+    where: dict[str, Region] = field(default_factory=dict)
+    """By the id of each event that has a transition: where its object is, or was last seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """What scores and maps are held against."""
+
+    score: Calibration
+    map: Calibration
+    """Of the largest cell of a map; that of the score where there is no map."""
+
+
+class MapWatch:
+    """Watches one camera by what one model says of its frames.
+
+    Args:
+        thresholds: made for the rule's N of M.
+        rule: when the event of an object opens and closes.
+        frame_s: seconds between frames, above 0.
+        new_id: gives a fresh id for each event.
+        settings: zones and masks.
+        stage: what gives scores and maps.
+    """
+
+    def __init__(
+        self,
+        thresholds: Thresholds,
+        rule: DecisionRule,
+        frame_s: float,
+        new_id: Callable[[], str],
+        *,
+        settings: LocalisationSettings,
+        stage: Stage,
+    ) -> None:
+        self.stage = stage
+        """What gives scores and maps."""
+        self._settings = settings
+        self._objects = Objects(rule, thresholds.map, frame_s, new_id, zones=settings.zones, stage=stage)
+        self.recalibrate(thresholds)
+
+    def recalibrate(self, thresholds: Thresholds) -> None:
+        """Go on with other thresholds; open events stay open."""
+        self.thresholds = thresholds
+        self._objects.recalibrate(thresholds.map)
+        self._level = LevelScale(thresholds.score).level
+        self._localisers: dict[tuple[int, ...], Localiser] = {}
+
+    def see(self, t_ns: int, score: float, values: Floats | None = None) -> Sighting:
+        """Find what stands out in a frame.
+
+        Args:
+            t_ns: its reading time.
+            score: of the whole frame.
+            values: float32 [h, w], the map; None: there is none.
+
+        Raises:
+            ScoringError: the map is not finite where it is watched.
+        """
+        cells = np.full((1, 1), score, np.float32) if values is None else values
+        localiser = self._localiser(cells)
+        regions = localiser.locate(cells).found
+        if not regions and score > self.thresholds.score.threshold and localiser.is_usual(int(cells.argmax())):
+            regions = (Region(box=WHOLE, score=self._on_map(score), area=1.0),)
+        return self._follow(t_ns, regions, score)
+
+    def rest(self, t_ns: int) -> Sighting:
+        """Take note of a frame in which nothing stands out."""
+        return self._follow(t_ns, (), None)
+
+    def unknown(self, unknown: Unknown) -> None:
+        """Take note of a stretch that was not seen."""
+        self._objects.unknown(unknown)
+
+    def restore(self, events: Iterable[OpenEvent]) -> None:
+        """Take over events that were open when the agent stopped."""
+        self._objects.restore(events)
+
+    def open_events(self) -> list[OpenEvent]:
+        """Return what `restore` needs after a restart."""
+        return self._objects.open_events()
+
+    def _follow(self, t_ns: int, regions: tuple[Region, ...], score: float | None) -> Sighting:
+        decided = self._objects.update(t_ns, regions)
+        return Sighting(
+            anomaly=any(each.decision.anomaly for each in decided),
+            score=score,
+            level=None if score is None else self._level(score),
+            regions=regions,
+            transitions=tuple(step for each in decided for step in each.decision.transitions),
+            where={step.id: each.region for each in decided for step in each.decision.transitions},
+        )
+
+    def _localiser(self, values: Floats) -> Localiser:
+        shape = values.shape
+        if shape not in self._localisers:
+            settings = self._settings if values.size > 1 else LocalisationSettings()
+            self._localisers = {shape: Localiser(settings, self.thresholds.map, *shape)}
+        return self._localisers[shape]
+
+    def _on_map(self, score: float) -> float:
+        """Bring a score to the scale of maps."""
+        of_score, of_map = self.thresholds.score, self.thresholds.map
+        distances = (score - of_score.median) / (of_score.threshold - of_score.median)
+        return of_map.median + distances * (of_map.threshold - of_map.median)
