@@ -16,6 +16,8 @@ from typing import Any
 
 from edge_agent.contract.schema import object_schema
 from edge_agent.contract.wire import (
+    EVENT_ID,
+    MAX_IMAGE_BYTES,
     OFFLINE,
     ONLINE,
     SCHEMA_VERSION,
@@ -27,6 +29,7 @@ from edge_agent.contract.wire import (
 )
 
 _NAME_RULE = "1 to 64 letters, digits, _ or -"
+_JPEG = "image/jpeg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +40,12 @@ class Published:
     address: str
     """Topic below the root, with parameters in braces."""
     payload: type | None
-    """Dataclass of the JSON; None: the words `online` and `offline`."""
+    """Dataclass of the JSON; None: what `content_type` says."""
     qos: int
     retain: bool
     about: str
+    content_type: str = "application/json"
+    """`text/plain`: the words `online` and `offline`; `image/jpeg`: a picture of an alert."""
 
 
 MESSAGES = (
@@ -51,6 +56,7 @@ MESSAGES = (
         qos=1,
         retain=True,
         about="Whether the agent is connected; the last will says `offline`.",
+        content_type="text/plain",
     ),
     Published(
         name="info",
@@ -92,6 +98,24 @@ MESSAGES = (
         retain=False,
         about="The alert: open, update, close. May come more than once: drop duplicates on (device, session, seq). "
         "On MQTT 5 the CloudEvents attributes are user properties.",
+    ),
+    Published(
+        name="image",
+        address="{device}/{stream}/image",
+        payload=None,
+        qos=1,
+        retain=True,
+        about="The very frame of the latest alert of a camera, nothing drawn into it. It follows the alert.",
+        content_type=_JPEG,
+    ),
+    Published(
+        name="heatmap",
+        address="{device}/{stream}/heatmap",
+        payload=None,
+        qos=1,
+        retain=True,
+        about="Where that frame is strange: dark where all is as usual, the middle of the colours at the threshold.",
+        content_type=_JPEG,
     ),
 )
 
@@ -156,15 +180,21 @@ def _operation(message: Published) -> dict[str, Any]:
 
 
 def _message(message: Published) -> dict[str, Any]:
-    return {
+    described = {
         "name": message.name,
         "summary": message.about,
-        "contentType": "text/plain" if message.payload is None else "application/json",
+        "contentType": message.content_type,
         "payload": {"$ref": f"#/components/schemas/{message.name}"},
     }
+    if message.content_type == _JPEG:
+        event_id = {"type": "string", "description": "Id of the alert, an MQTT 5 user property; not there on 3.1.1."}
+        described["headers"] = {"type": "object", "properties": {EVENT_ID: event_id}}
+    return described
 
 
 def _payload(message: Published) -> dict[str, Any]:
+    if message.content_type == _JPEG:
+        return {"type": "string", "format": "binary", "maxLength": MAX_IMAGE_BYTES}
     if message.payload is None:
         return {"type": "string", "enum": [ONLINE.decode(), OFFLINE.decode()]}
     return object_schema(message.payload)

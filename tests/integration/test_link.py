@@ -25,6 +25,7 @@ from edge_agent.contract.wire import (
     Anomaly,
     ClockState,
     HealthPayload,
+    ImageKind,
     ScorePayload,
     StatePayload,
     utc_text,
@@ -34,6 +35,7 @@ from tests.integration.broker import Broker, Listener, wait_until
 from tests.integration.conftest import TOPICS, Device
 
 Make = Callable[..., Device]
+JPEG = bytes([0xFF, 0xD8, 0xFF, 0xE0]) + b"x" * 1000
 BOTH = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 
 
@@ -326,6 +328,8 @@ def test_what_is_published_is_what_asyncapi_describes(device: Make, broker: Brok
                 streams={},
             ),
         )
+        for kind in ImageKind:
+            one.link.publish_image("pump", kind, JPEG, "e")
         one.outbox.put(alert("e"))
         wait_until(lambda: len({message.topic for message in listener.messages}) == len(MESSAGES), "one of each")
 
@@ -338,7 +342,7 @@ def test_what_is_published_is_what_asyncapi_describes(device: Make, broker: Brok
     for message in listener.messages:
         (name,) = [name for name, address in addresses.items() if re.fullmatch(address, message.topic)]
         schema = document["components"]["schemas"][name]
-        text = message.payload.decode()
+        text = message.payload.decode("latin-1" if message.payload == JPEG else "utf-8")
         value = text if by_name[name].payload is None else json.loads(text)
         jsonschema.validate(value, schema, jsonschema.Draft7Validator)
         assert message.qos == by_name[name].qos

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from edge_agent.contract.asyncapi import MESSAGES, description, main
-from edge_agent.contract.wire import Topics
+from edge_agent.contract.wire import ImageKind, Topics
 
 FILE = Path(__file__).parents[2] / "docs" / "asyncapi.json"
 
@@ -61,6 +61,8 @@ def test_the_addresses_are_the_topics_that_the_agent_uses() -> None:
         "streamState": topics.stream_state("S"),
         "score": topics.score("S"),
         "event": topics.event("S"),
+        "image": topics.image("S"),
+        "heatmap": topics.image("S", ImageKind.HEATMAP),
     }
 
 

@@ -16,7 +16,7 @@ from edge_agent.alerts.delivery import (
 )
 from edge_agent.alerts.store import Record
 from edge_agent.contract.records import NS
-from edge_agent.contract.wire import Topics, to_json
+from edge_agent.contract.wire import MAX_IMAGE_BYTES, Topics, to_json
 from tests.alert_payloads import DEVICE, alert
 
 TOPICS = Topics("anomalite", DEVICE)
@@ -302,3 +302,87 @@ def test_the_oldest_message_without_answer_is_known(delivery: Delivery) -> None:
     send(delivery, 2, 5 * NS)
 
     assert delivery.longest_wait_s(9 * NS) == 8
+
+
+# Images.
+
+
+def due(delivery: Delivery) -> list[tuple[str, bytes]]:
+    return [(message.topic, message.payload) for message in delivery.images()]
+
+
+def test_an_image_is_retained_and_names_its_event(delivery: Delivery) -> None:
+    delivery.image("pump/image", b"jpeg", "e1")
+
+    (message,) = delivery.images()
+    assert (message.qos, message.retain, message.content_type) == (1, True, "image/jpeg")
+    assert message.properties == (("event_id", "e1"),)
+    assert delivery.states() == []
+
+
+def test_the_newest_image_of_a_topic_wins(delivery: Delivery) -> None:
+    for number in range(3):
+        delivery.image("pump/image", b"%d" % number, f"e{number}")
+
+    assert [m.properties for m in delivery.images()] == [(("event_id", "e2"),)]
+
+
+def test_one_image_is_in_flight_at_a_time_and_all_have_their_turn(delivery: Delivery) -> None:
+    sent = []
+    for number in range(6):
+        delivery.image("a/image", b"a%d" % number, "e")
+        delivery.image("b/image", b"b%d" % number, "e")
+        (message,) = delivery.images()
+        delivery.sent(number, message, 0)
+        assert delivery.images() == []
+        delivery.acknowledged(number, 0, "Success", 0)
+        sent.append(message.topic)
+
+    assert sent == ["a/image", "b/image"] * 3
+
+
+def test_the_same_picture_of_another_event_is_news(delivery: Delivery) -> None:
+    delivery.image("pump/image", b"jpeg", "e1")
+    delivery.sent(1, delivery.images()[0], 0)
+    delivery.acknowledged(1, 0, "Success", 0)
+    assert delivery.images() == []
+
+    delivery.image("pump/image", b"jpeg", "e2")
+    assert len(delivery.images()) == 1
+
+
+def test_the_newest_image_is_told_again_on_a_new_connection(delivery: Delivery) -> None:
+    delivery.image("pump/image", b"jpeg", "e1")
+    delivery.sent(1, delivery.images()[0], 0)
+    delivery.acknowledged(1, 0, "Success", 0)
+
+    delivery.connected(Limits())
+    assert due(delivery) == [("pump/image", b"jpeg")]
+
+
+def test_an_image_larger_than_the_broker_takes_is_not_sent(delivery: Delivery) -> None:
+    delivery.connected(Limits(packet_bytes=1000))
+    delivery.image("pump/image", b"x" * 1000, "e1")
+    delivery.image("pump/heatmap", b"x" * 800, "e1")
+    assert [topic for topic, _ in due(delivery)] == ["pump/heatmap"]
+
+
+def test_an_image_above_the_limit_is_refused(delivery: Delivery) -> None:
+    delivery.image("pump/image", b"x" * MAX_IMAGE_BYTES, "e1")
+    with pytest.raises(ValueError, match="at most 131072 bytes, got 131073"):
+        delivery.image("pump/image", b"x" * (MAX_IMAGE_BYTES + 1), "e1")
+
+
+def test_an_image_on_which_the_broker_hangs_up_again_and_again_is_left_out(delivery: Delivery) -> None:
+    delivery.image("pump/image", b"poison", "e1")
+    for _ in range(POISON_TRIES):
+        delivery.connected(Limits())
+        send(delivery, 1)
+        delivery.acknowledged(1, 0, "Success", 0)
+        delivery.sent(2, delivery.images()[0], 0)
+        delivery.lost(hung_up=True, words="")
+
+    delivery.connected(Limits())
+    assert delivery.images() == []
+    delivery.image("pump/image", b"jpeg", "e2")
+    assert due(delivery) == [("pump/image", b"jpeg")]

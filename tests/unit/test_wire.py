@@ -17,6 +17,7 @@ from edge_agent.contract.wire import (
     Anomaly,
     Dropped,
     EventPayload,
+    ImageKind,
     ModelRef,
     PayloadError,
     Region,
@@ -42,6 +43,8 @@ def test_topics_are_those_of_the_device_and_its_streams() -> None:
     assert topics.stream_state("pump") == "anomalite/pump-house-1/pump/state"
     assert topics.score("pump") == "anomalite/pump-house-1/pump/score"
     assert topics.event("pump") == "anomalite/pump-house-1/pump/event"
+    assert topics.image("pump") == "anomalite/pump-house-1/pump/image"
+    assert topics.image("pump", ImageKind.HEATMAP) == "anomalite/pump-house-1/pump/heatmap"
 
 
 @pytest.mark.parametrize("name", ["", "a" * 65, "pump/1", "pump+", "#", "pümp", "a b", "pump\n", "$SYS"])
