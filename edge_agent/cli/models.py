@@ -236,7 +236,7 @@ def _trial(bundle: Bundle, spec: GraphSpec, delegate: str, threads: int, runtime
         "delegate": delegate,
         "threads": threads,
         "kernels": trial.kernels,
-        "us_per_window": None if problem else round(trial.us_per_window, 2),
+        "us_per_window": None if problem else round(trial.us_per_call, 2),
         "golden_error": None if problem else trial.golden_error,
         "problem": problem,
     }

@@ -190,6 +190,10 @@ class PackedGraph(MemberNamed, Protocol):
     def states(self) -> tuple[StateTensor, ...]:
         """What it carries from call to call."""
 
+    @property
+    def golden_tolerance(self) -> dict[str, float]:
+        """Per runtime, how far what it gives may be from its golden data."""
+
 
 I = TypeVar("I")  # noqa: E741 - of `input`
 G = TypeVar("G", bound=PackedGraph)

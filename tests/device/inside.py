@@ -50,7 +50,7 @@ def golden(arguments: argparse.Namespace) -> dict[str, object]:
         for delegate in ("xnnpack", "none"):
             settings = ScoringSettings(runtime=arguments.runtime, delegate=delegate)
             trial, _ = try_graph(bundle, spec, settings, timed=not arguments.untimed)
-            shown = ("delegate", "kernels", "us_per_window", "golden_error", "tolerance", "problem")
+            shown = ("delegate", "kernels", "us_per_call", "golden_error", "tolerance", "problem")
             scores = int(bundle.golden()[f"score_{spec.format}"].size)
             row = {"format": str(spec.format), "scores": scores}
             rows.append(row | {name: getattr(trial, name) for name in shown})

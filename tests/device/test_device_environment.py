@@ -58,7 +58,7 @@ def test_golden_data_replay_within_their_tolerances(device: Device, bundle: Path
     print(f"\n{device.runtime}, {bundle.stem}: peak memory {found['rss_mib']:.0f} MiB")
     for row in found["graphs"]:
         print(
-            f"  {row['format']:<8} {row['delegate']:<8} {row['us_per_window']:>8.1f} us a window, "
+            f"  {row['format']:<8} {row['delegate']:<8} {row['us_per_call']:>8.1f} us a call, "
             f"golden error {row['golden_error']:.2g} of {row['tolerance']:.2g} {row['problem']}"
         )
     assert [row["problem"] for row in found["graphs"]] == [""] * 2 * len(DETECTORS[bundle.stem])

@@ -89,12 +89,12 @@ def test_the_faster_of_two_that_pass_is_taken(monkeypatch: pytest.MonkeyPatch) -
     times = iter([50.0, 20.0])
     monkeypatch.setattr(selection, "median_us", lambda *_: next(times))
     trial, _, _ = choose(two_graphs(), ScoringSettings())
-    assert (trial.spec.format, trial.us_per_window) == ("float32", 20.0)
+    assert (trial.spec.format, trial.us_per_call) == ("float32", 20.0)
 
 
 def test_a_single_graph_is_not_timed() -> None:
     trial, _, _ = choose(two_graphs(), ScoringSettings(graph="float32"))
-    assert math.isnan(trial.us_per_window)
+    assert math.isnan(trial.us_per_call)
 
 
 def test_no_graph_that_passes_is_an_error_with_every_reason() -> None:

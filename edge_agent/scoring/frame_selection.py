@@ -1,0 +1,88 @@
+"""Which of a camera bundle's graphs runs here: the rules of `selection.py`, with frames and maps.
+
+The cells of a map are held to their golden values as scores are, so that a graph whose score is right and whose map is
+not never runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.contract.bundle import FrameBundle
+from edge_agent.contract.frame_manifest import FrameGraphSpec
+from edge_agent.contract.frames import FrameScore
+from edge_agent.contract.records import Floats
+from edge_agent.scoring.frame_interpreter import FrameScorer
+from edge_agent.scoring.selection import Trial, attempt, fastest, golden_error, median_us
+from edge_agent.scoring.settings import ScoringSettings
+
+TIMED_FRAMES: Final = 8
+"""Scored frames whose median is the time of a graph: 8 of a slow one (200 ms) are a fraction of the start-up budget.
+The golden frames have warmed it."""
+
+
+def golden_results(scorer: FrameScorer, golden: Mapping[str, NDArray[Any]]) -> tuple[Floats, Floats | None]:
+    """Score the golden inputs.
+
+    Args:
+        scorer: of the graph.
+        golden: with `frames` uint8 [g, H, W, 3], of a streaming graph with `sequences` uint8 [g, L, H, W, 3].
+
+    Returns:
+        Scores float32 [g] or [g, L], and the maps of the frames, of each sequence's last: float32 [g, h, w], or None.
+
+    Raises:
+        ScoringError: the runtime failed, or a score is not finite.
+    """
+    if scorer.streaming:
+        results = [_along(scorer, sequence) for sequence in golden["sequences"]]
+        scores = np.array([[result.value for result in each] for each in results], np.float32)
+    else:
+        results = [[scorer.score(frame)] for frame in golden["frames"]]
+        scores = np.array([each[0].value for each in results], np.float32)
+    return scores, None if scorer.map_shape is None else np.array([each[-1].map for each in results], np.float32)
+
+
+def try_frame_graph(
+    bundle: FrameBundle, spec: FrameGraphSpec, settings: ScoringSettings, *, timed: bool = True
+) -> tuple[Trial[FrameGraphSpec], FrameScorer | None]:
+    """Load one graph, replay its golden data and, if asked, time it; the scorer is None where it may not run."""
+    golden = bundle.golden()
+
+    def load() -> FrameScorer:
+        model, runtime = bundle.graph(spec.format), settings.runtime
+        return FrameScorer(model, spec, runtime=runtime, threads=settings.threads, delegate=settings.delegate)
+
+    def error_of(scorer: FrameScorer) -> float:
+        scores, maps = golden_results(scorer, golden)
+        errors = [golden_error(scores, golden[f"score_{spec.format}"].astype(np.float32, copy=False))]
+        if maps is not None:
+            errors.append(golden_error(maps, golden[f"map_{spec.format}"].astype(np.float32, copy=False)))
+        return float(np.max(errors))
+
+    def us_of(scorer: FrameScorer) -> float:
+        frame = golden["sequences"][0, 0] if scorer.streaming else golden["frames"][0]
+        return median_us(scorer, frame, warm=0, timed=TIMED_FRAMES)
+
+    return attempt(spec, settings, load=load, error_of=error_of, us_of=us_of if timed else None)
+
+
+def choose_frame_graph(
+    bundle: FrameBundle, settings: ScoringSettings
+) -> tuple[Trial[FrameGraphSpec], FrameScorer, list[Trial[FrameGraphSpec]]]:
+    """Return the graph to run, its scorer, and every trial made; errors as `fastest`."""
+    return fastest(
+        bundle.manifest.graphs, settings, lambda spec, timed: try_frame_graph(bundle, spec, settings, timed=timed)
+    )
+
+
+def _along(scorer: FrameScorer, sequence: NDArray[np.uint8]) -> list[FrameScore]:
+    """Score a sequence from a fresh state."""
+    scorer.reset()
+    results = [scorer.score(frame) for frame in sequence]
+    scorer.reset()
+    return results
