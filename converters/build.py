@@ -28,23 +28,21 @@ from converters.assembly import Assembly
 from converters.backtest import Backtest, backtest
 from converters.cases import Cases, cases, samples
 from converters.conversion import FORMATS, Child, convert
-from converters.judging import Graph, Judge
+from converters.grading import refuse_provisional, refuse_too_short
+from converters.judging import Graph, WindowJudge
 from converters.pack import pack
 from converters.refusal import Refused
 from converters.replay import Stretch, faulty_stretches
 from converters.runtimes import find_tflite_python, scorer
 from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.calibration import EXTRAPOLATED_EVENTS, Calibration, Grade
+from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.manifest import Manifest
 from edge_agent.contract.prefilter import Mode, Prefilter
 from edge_agent.contract.records import Floats
-from edge_agent.contract.words import counted, duration
 from training.artifacts import Run
 
 LATER_WINDOWS = 512
 """Windows at the end of the validation data that gating's saving is measured on."""
-
-S_PER_HOUR, S_PER_DAY = 3600.0, 86_400.0
 
 Progress = Callable[[str], None]
 
@@ -106,30 +104,18 @@ def convert_run(run: Run, options: Options, progress: Progress, child: Child | N
         progress=progress,
         child=child,
     )
-    judge = Judge(
-        run=run, cases=judged, conversion=conversion, reference=conversion.reference_scores(), tflite_python=python
+    judge = WindowJudge(
+        run=run,
+        cases=judged,
+        conversion=conversion,
+        reference=conversion.reference_scores(),
+        tflite_python=python,
+        count=len(judged.inputs),
     )
-    made = Build(run=run, cases=judged, graphs={}, refused={}, not_made=not_made, tflite_measured=python is not None)
-    for graph_format in formats:
-        _judge(graph_format, judge, made, progress)
-    if not made.graphs:
-        raise Refused(
-            "no format can be shipped:\n" + "\n".join(f"  {name}: {why}" for name, why in made.refused.items())
-        )
-    return made
-
-
-def _judge(graph_format: str, judge: Judge, made: Build, progress: Progress) -> None:
-    """Keep the format's graph, or why there is none; of one that was not even converted that was told already."""
-    converted = judge.converted(graph_format)
-    if converted:
-        progress(f"comparing {graph_format} with the float model on {len(judge.cases.inputs)} cases")
-    try:
-        made.graphs[graph_format] = judge.first_sound(graph_format)
-    except Refused as error:
-        made.refused[graph_format] = str(error)
-        if converted:
-            progress(f"{graph_format}: refused, {error}")
+    graphs, refused = judge.all_sound(formats, progress)
+    return Build(
+        run=run, cases=judged, graphs=graphs, refused=refused, not_made=not_made, tflite_measured=python is not None
+    )
 
 
 def _formats(run: Run, wanted: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -157,8 +143,8 @@ def build(run: Run, options: Options, progress: Progress, child: Child | None = 
     """
     asked = options.alarms_per_day or run.info.decision.alarms_per_day
     normal = thresholds.normal_windows(run, run.prefilter)
-    if not options.provisional:
-        _refuse_too_short(run, normal, asked)
+    if not options.provisional:  # scores of the prefilter tell the time as well as those of any graph
+        refuse_too_short(thresholds.calibrate_graph(run, normal, normal.d2, upper=np.inf, alarms_per_day=asked))
     made = convert_run(run, options, progress, child)
     progress("setting thresholds on validation data")
     prefilter = run.prefilter.with_limits(0.0, thresholds.upper_limit(run, run.prefilter, normal, asked))
@@ -169,7 +155,7 @@ def build(run: Run, options: Options, progress: Progress, child: Child | None = 
         )
     if not options.provisional:
         for calibration in made.calibrations.values():
-            _refuse_provisional(calibration)
+            refuse_provisional(calibration)
     progress("fitting the prefilter's lower limit to what the graphs alarm on")
     made.gate = _gating(made, prefilter, normal.stretches, options.mode or run.info.prefilter_mode)
     assembly = Assembly(
@@ -206,28 +192,6 @@ def backtests(bundle: Bundle, run: Run) -> dict[str, dict[str, Backtest]]:
         if run.faulty is not None:
             results[graph.format.value]["labelled"] = backtest(bundle, graph.format, *run.faulty)
     return results
-
-
-def _refuse_too_short(run: Run, normal: thresholds.Normal, asked: float) -> None:
-    """Refuse where no scores whatever would support the asked rate; those of the prefilter tell the time alone."""
-    calibration = thresholds.calibrate_graph(run, normal, normal.d2, upper=np.inf, alarms_per_day=asked)
-    more_s = S_PER_DAY * (EXTRAPOLATED_EVENTS / asked - calibration.normal_days)
-    if more_s > 0:
-        raise _provisional(calibration, f"at least {duration(more_s)}")
-
-
-def _refuse_provisional(calibration: Calibration) -> None:
-    if calibration.grade is Grade.PROVISIONAL:
-        raise _provisional(calibration, f"about {duration(S_PER_HOUR * calibration.hours_needed)}")
-
-
-def _provisional(calibration: Calibration, more: str) -> Refused:
-    return Refused(
-        f"{duration(S_PER_DAY * calibration.normal_days)} of normal validation data do not support "
-        f"{counted(calibration.alarms_per_day, 'false alarm')} a day: the threshold would be provisional. Record "
-        f"{more} more for validation, ask for more false alarms with --alarms-per-day, or pack it all the same with "
-        "--provisional"
-    )
 
 
 def _gating(made: Build, prefilter: Prefilter, held_out: list[Stretch], wanted: Mode) -> gating.Gating:

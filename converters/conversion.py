@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from converters.refusal import Refused
+from converters.running import Inputs
 from edge_agent.contract.records import Floats
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,10 +42,6 @@ REFERENCE = "reference"
 
 STEP_TIMEOUT_S = 1800.0
 """Longest that a child may take; an unrolled LSTM of 64 steps takes some 60 s in int8, a hang takes for ever."""
-
-
-Inputs = Floats | NDArray[np.uint8]
-"""Windows or sequences, or frames."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from converters import flatbuffer
 from converters.cases import Cases
@@ -35,23 +38,32 @@ class Graph:
     """Microseconds of a `score` call here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Judge:
-    """What every graph of a run is judged on."""
+G = TypeVar("G")
 
-    run: Run
-    cases: Cases
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judge(ABC, Generic[G]):
+    """What every graph of a run is judged on; subclasses say how."""
+
     conversion: Conversion
-    reference: Floats
-    """Scores of the float model for the cases."""
     tflite_python: Path | None
     """Interpreter of an environment with tflite-runtime; None: that runtime is not measured."""
+    count: int
+    """Number of cases."""
+
+    @abstractmethod
+    def judged(self, graph_format: str, model: bytes) -> G:
+        """Measure one graph.
+
+        Raises:
+            Refused: it cannot run on a device, or does not detect what the float model detects.
+        """
 
     def converted(self, graph_format: str) -> bool:
         """Whether there is anything to judge: a way to make the format that the converter took."""
         return any(way in self.conversion.models for way in CANDIDATES.get(graph_format, (graph_format,)))
 
-    def first_sound(self, graph_format: str) -> Graph:
+    def first_sound(self, graph_format: str) -> G:
         """Return the first way to make the format that holds.
 
         Raises:
@@ -63,7 +75,7 @@ class Judge:
                 reasons.append(self.conversion.refused[way])
             elif way in self.conversion.models:
                 try:
-                    return self._judged(graph_format, self.conversion.models[way])
+                    return self.judged(graph_format, self.conversion.models[way])
                 except (Refused, ScoringError) as error:
                     reasons.append(str(error))
         others = [
@@ -72,18 +84,52 @@ class Judge:
         instead = f"; ship {' or '.join(others)} instead" if others else ""
         raise Refused("; with its matrix products alone: ".join(dict.fromkeys(reasons)) + instead)
 
-    def _judged(self, graph_format: str, model: bytes) -> Graph:
+    def all_sound(self, formats: Iterable[str], progress: Callable[[str], None]) -> tuple[dict[str, G], dict[str, str]]:
+        """Judge the formats; of one that was not even converted that was told already.
+
+        Returns:
+            The graphs by format, and why there is none of the others.
+
+        Raises:
+            Refused: there is none at all, with the reason of each.
+        """
+        graphs: dict[str, G] = {}
+        refused: dict[str, str] = {}
+        for graph_format in formats:
+            converted = self.converted(graph_format)
+            if converted:
+                progress(f"comparing {graph_format} with the float model on {self.count} cases")
+            try:
+                graphs[graph_format] = self.first_sound(graph_format)
+            except Refused as error:
+                refused[graph_format] = str(error)
+                if converted:
+                    progress(f"{graph_format}: refused, {error}")
+        if not graphs:
+            raise Refused(
+                "no format can be shipped:\n" + "\n".join(f"  {name}: {why}" for name, why in refused.items())
+            )
+        return graphs, refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WindowJudge(Judge[Graph]):
+    """Judges graphs on windows."""
+
+    run: Run
+    cases: Cases
+    reference: Floats
+    """Scores of the float model for the cases."""
+
+    def judged(self, graph_format: str, model: bytes) -> Graph:
+        """As `Judge.judged`."""
         facts = flatbuffer.check(model, graph_format)
         face = face_of(graph_format, facts, len(self.run.input.channels))
         inputs = self.cases.inputs
         there = measure_tflite(self.tflite_python, model, face, inputs, self.run.path / "build")
         measured = (measure_here(model, face, inputs), *([there] if there else []))
         parity = {m.runtime: compare(m.scores, self.reference, self.cases) for m in measured}
-        problems = [f"{problem} ({runtime})" for runtime, figures in parity.items() for problem in figures.problems()]
-        if problems:
-            raise Refused(
-                f"the {graph_format} graph does not detect what the float model detects: {'; '.join(problems)}"
-            )
+        refuse_different(graph_format, parity)
         return Graph(
             model=model,
             face=face,
@@ -93,3 +139,21 @@ class Judge:
             tolerance=tolerances(face.format, measured, self.cases),
             us=median_us(model, face, inputs[0][-self.run.input.window :]),
         )
+
+
+class Comparison(Protocol):
+    """How a graph compares with the float model."""
+
+    def problems(self) -> list[str]:
+        """Every limit that does not hold, with the figure."""
+
+
+def refuse_different(graph_format: str, parity: Mapping[str, Comparison]) -> None:
+    """Refuse a graph that a limit does not hold for on any runtime.
+
+    Raises:
+        Refused: with every figure.
+    """
+    problems = [f"{problem} ({runtime})" for runtime, figures in parity.items() for problem in figures.problems()]
+    if problems:
+        raise Refused(f"the {graph_format} graph does not detect what the float model detects: {'; '.join(problems)}")

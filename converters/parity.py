@@ -41,8 +41,8 @@ MAX_FALL_CHANGE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parity:
-    """How a graph compares with the float model."""
+class ScoreParity:
+    """How the scores of a graph compare with those of the float model; what is alike for readings and frames."""
 
     rank_pooled: float
     rank_normal: float
@@ -51,12 +51,6 @@ class Parity:
     ratio: float
     """(median fault - median normal) / MAD of the normal cases."""
     ratio_change: float
-    growth_fall: float
-    """Largest relative fall of the score with a growing fault, from the body's range on."""
-    growth_fall_inside: float
-    """The same inside the body's range."""
-    growth_fall_reference: float
-    """The same inside the body's range, of the float model."""
     largest_error: float
     """Largest |a - b| / (|b| + median |b|) over normal and faulty cases."""
 
@@ -83,6 +77,24 @@ class Parity:
                 self.ratio_change <= MAX_RATIO_CHANGE,
                 f"fault-to-normal ratio changes by {self.ratio_change:.1%}, at most {MAX_RATIO_CHANGE:.0%}",
             ),
+        )
+        return [text for holds, text in limits if not holds]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity(ScoreParity):
+    """How a graph on windows compares with the float model."""
+
+    growth_fall: float
+    """Largest relative fall of the score with a growing fault, from the body's range on."""
+    growth_fall_inside: float
+    """The same inside the body's range."""
+    growth_fall_reference: float
+    """The same inside the body's range, of the float model."""
+
+    def problems(self) -> list[str]:
+        """Every limit that does not hold, with the figure."""
+        limits = (
             (
                 self.growth_fall <= MAX_FALL,
                 f"a growing fault lowers the score by {self.growth_fall:.2g} of itself, never allowed",
@@ -95,7 +107,29 @@ class Parity:
                 ),
             ),
         )
-        return [text for holds, text in limits if not holds]
+        return [*ScoreParity.problems(self), *(text for holds, text in limits if not holds)]
+
+
+def compare_scores(got: Doubles, want: Doubles, labels: NDArray[np.bool_]) -> ScoreParity:
+    """Compare scores with those of the float model, of the same cases.
+
+    Args:
+        got: float64 [k, L], every step that counts; L is 1 but for sequences.
+        want: float64 [k, L], of the float model.
+        labels: bool [k], which cases are faulty; of these the highest step stands for the case.
+    """
+    peak, peak_want = got.max(axis=1), want.max(axis=1)
+    auc, auc_want = average_precision(peak, labels), average_precision(peak_want, labels)
+    ratio, ratio_want = _ratio(got[~labels], peak[labels]), _ratio(want[~labels], peak_want[labels])
+    return ScoreParity(
+        rank_pooled=spearman(got.ravel(), want.ravel()),
+        rank_normal=spearman(got[~labels].ravel(), want[~labels].ravel()),
+        auc_pr=auc,
+        auc_pr_change=abs(auc - auc_want),
+        ratio=ratio,
+        ratio_change=abs(ratio / ratio_want - 1) if ratio_want else 0.0,
+        largest_error=golden_error(got, want),
+    )
 
 
 def compare(scores: Floats, reference: Floats, cases: Cases) -> Parity:
@@ -103,33 +137,28 @@ def compare(scores: Floats, reference: Floats, cases: Cases) -> Parity:
     judged = cases.normal + cases.faulty
     got, want = (_counted(array, cases)[:judged] for array in (scores, reference))
     labels = faulty_labels(cases)
-    peak, peak_want = got.max(axis=1), want.max(axis=1)
-    auc, auc_want = average_precision(peak, labels), average_precision(peak_want, labels)
-    ratio, ratio_want = _ratio(got[~labels], peak[labels]), _ratio(want[~labels], peak_want[labels])
     grown, grown_want = (
         np.maximum(_counted(array, cases)[judged:, -1].reshape(cases.growth), normal.max())
         for array, normal in ((scores, got[~labels]), (reference, want[~labels]))
     )
     inside = cases.growth_inside
     return Parity(
-        rank_pooled=spearman(got.ravel(), want.ravel()),
-        rank_normal=spearman(got[~labels].ravel(), want[~labels].ravel()),
-        auc_pr=auc,
-        auc_pr_change=abs(auc - auc_want),
-        ratio=ratio,
-        ratio_change=abs(ratio / ratio_want - 1) if ratio_want else 0.0,
+        **asdict(compare_scores(got, want, labels)),
         growth_fall=_largest_fall(grown[:, inside:]),
         growth_fall_inside=_largest_fall(grown[:, : inside + 1]),
         growth_fall_reference=_largest_fall(grown_want[:, : inside + 1]),
-        largest_error=golden_error(got, want),
     )
 
 
 def spearman(a: Doubles, b: Doubles) -> float:
     """Rank correlation, ties given their mean rank (Spearman 1904); 1 where both are constant, 0 where only one is."""
-    ranks = [_ranks(values) for values in (a, b)]
-    deviations = [rank - rank.mean() for rank in ranks]
-    norms = [float(np.sqrt((deviation**2).sum())) for deviation in deviations]
+    return pearson(_ranks(a), _ranks(b))
+
+
+def pearson(a: Doubles, b: Doubles) -> float:
+    """Correlation of [n] with [n]; 1 where both are constant, 0 where only one is."""
+    deviations = [values - values.mean() for values in (a, b)]
+    norms = [float(np.sqrt((each**2).sum())) for each in deviations]
     if not all(norms):
         return 1.0 if not any(norms) else 0.0
     return float(deviations[0] @ deviations[1] / (norms[0] * norms[1]))

@@ -11,25 +11,33 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from converters.running import load, run_cases
 from edge_agent.contract import strict_json
+from edge_agent.contract.arrays import write_npz
+from edge_agent.contract.frame_manifest import FrameFace
 from edge_agent.contract.manifest import GraphFace
-from edge_agent.scoring.interpreter import TFLiteScorer
-from edge_agent.scoring.selection import golden_scores
 
 
 def main(folder: Path) -> None:
     """Score the cases with and without XNNPACK."""
     model = (folder / "runtime_model.tflite").read_bytes()
     text = (folder / "runtime_face.json").read_bytes()
-    face = strict_json.read(GraphFace, strict_json.parse(text, place="runtime_face.json", max_bytes=len(text)), "face")
-    inputs = np.load(folder / "runtime_inputs.npy", allow_pickle=False)
-    scorers = [TFLiteScorer(model, face, runtime="tflite", delegate=delegate) for delegate in ("auto", "none")]
-    scores, plain_scores = (
-        golden_scores(scorer, {"sequence" if scorer.streaming else "windows": inputs}) for scorer in scorers
+    said = strict_json.parse(text, place="runtime_face.json", max_bytes=len(text))
+    face: GraphFace | FrameFace = (
+        strict_json.read(FrameFace, said, "face") if "frame" in said else strict_json.read(GraphFace, said, "face")
     )
-    np.savez(folder / "runtime_scores.npz", scores=scores, plain_scores=plain_scores)
-    sys.stdout.write(str(scorers[0].describe()["runtime_version"]))
+    inputs = np.load(folder / "runtime_inputs.npy", allow_pickle=False)
+    graphs = [load(model, face, runtime="tflite", delegate=delegate) for delegate in ("auto", "none")]
+    found: dict[str, NDArray[np.generic]] = {}
+    for name, graph in zip(("", "plain_"), graphs, strict=True):
+        outputs = run_cases(graph, inputs)
+        found[f"{name}scores"] = outputs.scores
+        if outputs.maps is not None:
+            found[f"{name}maps"] = outputs.maps
+    (folder / "runtime_scores.npz").write_bytes(write_npz(found))
+    sys.stdout.write(str(graphs[0].describe()["runtime_version"]))
 
 
 if __name__ == "__main__":

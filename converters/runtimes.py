@@ -21,11 +21,12 @@ import numpy as np
 from converters.conversion import ROOT
 from converters.flatbuffer import GraphFacts
 from converters.refusal import Refused
+from converters.running import Inputs, load, run_cases
+from edge_agent.contract.frame_manifest import FrameFace, FrameSpec
 from edge_agent.contract.manifest import GraphFace, GraphFormat, StateTensor
 from edge_agent.contract.records import Floats
 from edge_agent.contract.strict_json import plain
 from edge_agent.scoring.interpreter import TFLiteScorer
-from edge_agent.scoring.selection import golden_scores
 
 TFLITE_PYTHON = "ANOMALITE_TFLITE_PYTHON"
 """Environment variable with the interpreter of an environment that has tflite-runtime."""
@@ -40,6 +41,13 @@ TIMED_CALLS = 200
 """Calls whose fastest quarter is timed; on a busy workstation the slow ones measure the neighbours."""
 
 
+LEAST_TIMED_CALLS = 20
+"""Calls of even the slowest graph: five fastest ones to take a median of."""
+
+TIMING_NS = 1_000_000_000
+"""Nanoseconds after which no more calls are timed than that: a large graph on frames takes 50 ms a call."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
     """What one runtime made of the cases."""
@@ -51,21 +59,60 @@ class Measured:
     """float32 [k], or [k, L] along sequences."""
     plain_scores: Floats
     """The same without XNNPACK."""
+    maps: Floats | None = None
+    """float32 [k, h, w] or [k, L, h, w] of a graph on frames; None where it has no map."""
+    plain_maps: Floats | None = None
+    """The same without XNNPACK."""
 
 
 def face_of(graph_format: str, facts: GraphFacts, channels: int) -> GraphFace:
-    """How to call a graph, from the names of its signature.
+    """How to call a graph on windows, from the names of its signature.
 
     Raises:
         Refused: an input or output of the run folder's contract is missing or has another type or shape.
     """
-    window, score = facts.inputs.get("window"), facts.outputs.get("score")
+    window = facts.inputs.get("window")
     if window is None or window.type != "FLOAT32" or len(window.shape) != 3 or window.shape[::2] != (1, channels):
         raise Refused(f"the {graph_format} graph needs an input `window` float32 [1, T, {channels}], got {window}")
+    contributions = facts.outputs.get("contributions")
+    return GraphFace(
+        format=GraphFormat(graph_format),
+        window=window.index,
+        score=_score(graph_format, facts),
+        contributions=contributions.index if contributions else None,
+        states=_states(graph_format, facts, "window"),
+    )
+
+
+def frame_face_of(graph_format: str, facts: GraphFacts, spec: FrameSpec, *, has_map: bool) -> FrameFace:
+    """How to call a graph on frames; errors as `face_of`."""
+    frame, shape = facts.inputs.get("frame"), (1, spec.height, spec.width, 3)
+    if frame is None or (frame.type, frame.shape) != ("UINT8", shape):
+        raise Refused(f"the {graph_format} graph needs an input `frame` uint8 {list(shape)}, got {frame}")
+    where = facts.outputs.get("map")
+    if (where is not None) != has_map or (where is not None and (where.type, len(where.shape)) != ("FLOAT32", 3)):
+        wanted = "an output `map` float32 [1, h, w]" if has_map else "no output `map`"
+        raise Refused(f"the run says that the {graph_format} graph has {wanted}, got {where}")
+    return FrameFace(
+        format=GraphFormat(graph_format),
+        frame=frame.index,
+        score=_score(graph_format, facts),
+        map=where.index if where else None,
+        states=_states(graph_format, facts, "frame"),
+    )
+
+
+def _score(graph_format: str, facts: GraphFacts) -> int:
+    score = facts.outputs.get("score")
     if score is None or score.type != "FLOAT32" or score.shape != (1,):
         raise Refused(f"the {graph_format} graph needs an output `score` float32 [1], got {score}")
+    return score.index
+
+
+def _states(graph_format: str, facts: GraphFacts, taken: str) -> tuple[StateTensor, ...]:
+    """The inputs beside the one that is scored, each with the output that feeds it."""
     states = []
-    for name in sorted(set(facts.inputs) - {"window"}):
+    for name in sorted(set(facts.inputs) - {taken}):
         into, out = facts.inputs[name], facts.outputs.get(name)
         if not name.startswith("state_") or out is None or (out.shape, out.type) != (into.shape, into.type):
             raise Refused(
@@ -74,28 +121,25 @@ def face_of(graph_format: str, facts: GraphFacts, channels: int) -> GraphFace:
         states.append(
             StateTensor(name=name.removeprefix("state_"), input=into.index, output=out.index, shape=into.shape)
         )
-    contributions = facts.outputs.get("contributions")
-    return GraphFace(
-        format=GraphFormat(graph_format),
-        window=window.index,
-        score=score.index,
-        contributions=contributions.index if contributions else None,
-        states=tuple(states),
+    return tuple(states)
+
+
+def measure_here(model: bytes, face: GraphFace | FrameFace, inputs: Inputs) -> Measured:
+    """Score with ai-edge-litert in this process."""
+    usual, plain = (run_cases(load(model, face, delegate=delegate), inputs) for delegate in ("auto", "none"))
+    return Measured(
+        runtime="litert",
+        version=version("ai-edge-litert"),
+        scores=usual.scores,
+        plain_scores=plain.scores,
+        maps=usual.maps,
+        plain_maps=plain.maps,
     )
 
 
-def score_cases(scorer: TFLiteScorer, inputs: Floats) -> Floats:
-    """Scores of windows [k, T, C] as float32 [k], or along sequences [k, L, C], each from a fresh state, as [k, L]."""
-    return golden_scores(scorer, {"sequence" if scorer.streaming else "windows": inputs})
-
-
-def measure_here(model: bytes, face: GraphFace, inputs: Floats) -> Measured:
-    """Score with ai-edge-litert in this process."""
-    scores = [score_cases(scorer(model, face, delegate=delegate), inputs) for delegate in ("auto", "none")]
-    return Measured(runtime="litert", version=version("ai-edge-litert"), scores=scores[0], plain_scores=scores[1])
-
-
-def measure_tflite(python: Path | None, model: bytes, face: GraphFace, inputs: Floats, folder: Path) -> Measured | None:
+def measure_tflite(
+    python: Path | None, model: bytes, face: GraphFace | FrameFace, inputs: Inputs, folder: Path
+) -> Measured | None:
     """Score with tflite-runtime in its own environment; None where there is none.
 
     Raises:
@@ -118,9 +162,7 @@ def measure_tflite(python: Path | None, model: bytes, face: GraphFace, inputs: F
         reason = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
         raise Refused(f"tflite-runtime in {python} does not run the {face.format} graph: {reason}")
     with np.load(folder / "runtime_scores.npz", allow_pickle=False) as arrays:
-        return Measured(
-            runtime="tflite", version=run.stdout.strip(), scores=arrays["scores"], plain_scores=arrays["plain_scores"]
-        )
+        return Measured(runtime="tflite", version=run.stdout.strip(), **arrays)
 
 
 def find_tflite_python(given: Path | None) -> Path | None:
@@ -139,16 +181,17 @@ def find_tflite_python(given: Path | None) -> Path | None:
 
 
 def scorer(model: bytes, face: GraphFace, *, delegate: str = "auto", runtime: str = "litert") -> TFLiteScorer:
-    """The device's scorer for a graph that is not in a bundle yet."""
+    """The device's scorer of windows for a graph that is not in a bundle yet."""
     return TFLiteScorer(model, face, runtime=runtime, delegate=delegate)
 
 
-def median_us(model: bytes, face: GraphFace, window: Floats) -> float:
-    """Microseconds of one `score` call on this machine: the median of the fastest quarter of the calls."""
-    timed = scorer(model, face)
-    times = []
+def median_us(model: bytes, face: GraphFace | FrameFace, one: Inputs) -> float:
+    """Microseconds of scoring one window [T, C] or frame here: the median of the fastest quarter of the calls."""
+    timed, times = load(model, face), []
     for _ in range(TIMED_CALLS):
         start = time.perf_counter_ns()
-        timed.score(window)
+        timed.run(one)
         times.append(time.perf_counter_ns() - start)
-    return float(np.median(np.sort(times)[: TIMED_CALLS // 4])) / 1e3
+        if len(times) >= LEAST_TIMED_CALLS and sum(times) > TIMING_NS:
+            break
+    return float(np.median(np.sort(times)[: len(times) // 4])) / 1e3
