@@ -78,6 +78,8 @@ class Parts:
 
     folder: str
     """Where it was, absolute."""
+    sequence: bool
+    """The images follow each other in time."""
     training: tuple[str, ...]
     """Normal images that the detector was fitted on, relative to the folder."""
     stopping: tuple[str, ...]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.contract.calibration import Calibration, calibrate
-from edge_agent.contract.records import Floats
+from edge_agent.contract.records import Doubles, Floats
 from edge_agent.contract.words import counted
 from training.artifacts import Run
 from training.data import DataError
@@ -131,6 +131,15 @@ def _calibrate(run: Run, scored: Scored, threshold: float | None) -> Calibration
         join_s=join_s(run),
         k=run.info.k,
     )
+    return with_threshold(calibration, threshold)
+
+
+def with_threshold(calibration: Calibration, threshold: float | None) -> Calibration:
+    """The calibration with a threshold chosen otherwise, or as it is.
+
+    Raises:
+        DataError: the threshold is not above the median of the normal scores.
+    """
     if threshold is None:
         return calibration
     if not threshold > calibration.median:
@@ -165,16 +174,21 @@ def _test(run: Run, calibration: Calibration, choice: Choice, *, progress: bool)
         labels=labels,
         scored=scored,
         figures=figures,
-        chosen=_chosen(truth, scored, choice),
+        chosen=chosen_by_labels(truth, scored.scores, choice),
         alarms=alarms,
         on=on,
     )
 
 
-def _chosen(truth: Flags, scored: Scored, choice: Choice) -> metrics.ThresholdChoice | None:
+def chosen_by_labels(truth: Flags, scores: Doubles, choice: Choice) -> metrics.ThresholdChoice | None:
+    """The threshold of the least error by the labels, bool [k]; None where they are all of one kind.
+
+    Raises:
+        DataError: the choice is not possible.
+    """
     if truth.all() or not truth.any():
         return None
     try:
-        return metrics.choose_threshold(truth, scored.scores, **asdict(choice))
+        return metrics.choose_threshold(truth, scores, **asdict(choice))
     except ValueError as error:
         raise DataError(f"the threshold by the labels cannot be chosen: {error}") from error

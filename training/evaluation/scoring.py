@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_agent.contract.records import Doubles, Times
-from training.artifacts import Run
+from training.artifacts import Run, RunFolder
 from training.splits import Rows, rows_of, windows_of
 
 
@@ -34,11 +34,12 @@ class Scored:
 class FloatScorer:
     """The SavedModel of a run behind one call; carries the states of a streaming graph."""
 
-    def __init__(self, run: Run) -> None:
-        """Load the graph."""
+    def __init__(self, run: RunFolder) -> None:
+        """Load the graph of a run of readings or of images."""
         self._model = tf.saved_model.load(str(run.graph))
         self._function = self._model.signatures["serving_default"]
         shapes = self._function.structured_input_signature[1]
+        self._input = "frame" if "frame" in shapes else "window"
         self._start = {name: tf.zeros(spec.shape) for name, spec in shapes.items() if name.startswith("state_")}
         self.reset()
 
@@ -46,9 +47,9 @@ class FloatScorer:
         """Forget the carried state."""
         self._states = dict(self._start)
 
-    def __call__(self, window: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Score one window float32 [T, C]; outputs by name."""
-        outputs = self._function(window=tf.constant(window[np.newaxis]), **self._states)
+    def __call__(self, window: NDArray[np.float32 | np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Score one window float32 [T, C] or frame uint8 [H, W, 3]; outputs by name."""
+        outputs = self._function(**{self._input: tf.constant(window[np.newaxis])}, **self._states)
         self._states = {name: outputs[name] for name in self._states}
         return {name: value.numpy() for name, value in outputs.items()}
 

@@ -80,7 +80,7 @@ def fit_images(recipe: ImageRecipe, text: str, folder: Path, out: Path, *, progr
     unfinished = fresh_folder(out)
     masked(detector.score_graph(), recipe.images.masks).save(unfinished / "graph")
     _write_frames(unfinished, parts, recipe, streaming=detector.streaming)
-    write_json(unfinished / "images.json", strict_json.plain(_told(folder, parts, stock)))
+    write_json(unfinished / "images.json", strict_json.plain(_told(found, parts, stock)))
     (unfinished / "recipe.toml").write_text(text, encoding="utf-8")
     write_json(unfinished / "metrics.json", {"fit": _figures(parts, stock, curves)})
     write_json(unfinished / "provenance.json", _provenance(recipe, stock))
@@ -181,18 +181,19 @@ def most_mixed(labels: np.ndarray[Any, np.dtype[np.bool_]], most: int) -> Sequen
     return range(start, start + most)
 
 
-def _told(folder: Path, parts: ImageParts, stock: Stock) -> Parts:
+def _told(folder: ImageFolder, parts: ImageParts, stock: Stock) -> Parts:
     """The parts as names relative to the folder."""
 
     def names(paths: Sequence[Path]) -> tuple[str, ...]:
-        return tuple(path.relative_to(folder).as_posix() for path in paths)
+        return tuple(path.relative_to(folder.path).as_posix() for path in paths)
 
     def judged(image: TestImage) -> JudgedImage:
-        mask = image.mask.relative_to(folder).as_posix() if image.mask else None
+        mask = image.mask.relative_to(folder.path).as_posix() if image.mask else None
         return JudgedImage(file=names([image.path])[0], kind=image.kind, defective=image.defective, mask=mask)
 
     return Parts(
-        folder=str(folder.resolve()),
+        folder=str(folder.path.resolve()),
+        sequence=folder.layout is Layout.SEQUENCE,
         training=names(parts.training),
         stopping=names(parts.stopping),
         defective=names(parts.defective),

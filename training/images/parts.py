@@ -115,9 +115,9 @@ def _to_learn(folder: ImageFolder, seed: int, test_share: float) -> tuple[Path, 
         learned += _chosen(of_kind, ~tested)
     if not learned or len(learned) == len(defective):
         raise DataError(
-            f"{folder.path}: the detector learns from defective images and is tested on others, so it needs two or more "
-            f"of a kind, got {counted(len(defective), 'defective image')}: add some, or take a detector that learns "
-            "from normal images alone"
+            f"{folder.path}: the detector learns from defective images and is tested on others, so it needs two "
+            f"or more of a kind, got {counted(len(defective), 'defective image')}: add some, or take a detector that "
+            "learns from normal images alone"
         )
     return tuple(learned)
 

@@ -1,0 +1,107 @@
+"""The smallest image detectors there are, so that what surrounds detectors is tested without training any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training.graph import Outputs, ScoreGraph
+from training.images.detector import Curves, ImageData, ImageDetector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceSettings:
+    """Settings of all of them."""
+
+    cell_px: int = 4
+    """Side of a cell of the map in pixels."""
+
+
+class Difference(ImageDetector[DifferenceSettings]):
+    """Distance from the mean image."""
+
+    Settings = DifferenceSettings
+    kind = "pretrained"
+
+    @classmethod
+    def check(cls, settings: DifferenceSettings, height: int, width: int) -> None:
+        if height % settings.cell_px or width % settings.cell_px:
+            raise ValueError(f"height and width must be multiples of {settings.cell_px}, got {height} and {width}")
+
+    def fit(self, data: ImageData, *, progress: bool) -> Curves:
+        self.mean = data.normal.array().astype(np.float32).mean(axis=0)
+        self.seen = data
+        return {}
+
+    def score_graph(self) -> ScoreGraph:
+        return ScoreGraph(function=self._score, inputs={"frame": (1, self.height, self.width, 3)})
+
+    def _score(self, frame: tf.Tensor) -> Outputs:
+        return self._outputs(tf.abs(tf.cast(frame, tf.float32) - self.mean))
+
+    def _outputs(self, difference: tf.Tensor) -> Outputs:
+        cell = self.settings.cell_px
+        area = tf.reduce_mean(tf.nn.avg_pool2d(difference, cell, cell, "VALID"), axis=3)
+        return {"score": tf.reduce_max(area, axis=[1, 2]), "map": area}
+
+
+class TrainedDifference(Difference):
+    """The same, as one that is trained: frames are held back for early stopping."""
+
+    kind = "neural"
+
+    def fit(self, data: ImageData, *, progress: bool) -> Curves:
+        super().fit(data, progress=progress)
+        return {"loss": [1.0, 0.5], "stopping_loss": [1.0, 0.6]}
+
+
+class LabelledDifference(Difference):
+    """The same, without a map, as one that learns from defective images too."""
+
+    kind = "supervised"
+    needs_labels = True
+    has_map = False
+
+    def _score(self, frame: tf.Tensor) -> Outputs:
+        return {"score": super()._score(frame)["score"]}
+
+
+class Change(Difference):
+    """Distance from the frame before."""
+
+    kind = "time"
+    streaming = True
+
+    @property
+    def warm_up(self) -> int:
+        return 1
+
+    def score_graph(self) -> ScoreGraph:
+        shape = (1, self.height, self.width, 3)
+        return ScoreGraph(function=self._change, inputs={"frame": shape, "state_before": shape})
+
+    def _change(self, frame: tf.Tensor, state_before: tf.Tensor) -> Outputs:
+        now = tf.cast(frame, tf.float32)
+        return self._outputs(tf.abs(now - state_before)) | {"state_before": now}
+
+
+CLASSES = {
+    "difference": Difference,
+    "trained": TrainedDifference,
+    "labelled": LabelledDifference,
+    "change": Change,
+}
+
+
+@pytest.fixture
+def tiny_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let recipes name them."""
+    for name, cls in CLASSES.items():
+        monkeypatch.setitem(
+            __import__("training.images.detectors", fromlist=["IMAGE_DETECTORS"]).IMAGE_DETECTORS,
+            name,
+            f"{__name__}:{cls.__name__}",
+        )
