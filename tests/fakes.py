@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.alerts.evidence import FrameNote
 from edge_agent.contract.records import NS, Block, Channel, Decision, Fault, Floats, Score, Unknown
 from edge_agent.contract.wire import EventPayload, ImageKind, ScorePayload, StatePayload
 from edge_agent.errors import EndOfData, ScoringError
@@ -208,6 +209,8 @@ class KeptEvidence:
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[Block, Floats | None]] = {}
+        self.frames: dict[str, tuple[FrameNote, bytes, bytes | None, Floats | None]] = {}
+        """By event id: note, frame, heatmap and map."""
         self.failing: Exception | None = None
 
     def keep(
@@ -223,6 +226,12 @@ class KeptEvidence:
             raise self.failing
         self.kept[event_id] = (context, window)
         return Path(f"{event_id}.npz")
+
+    def keep_frame(self, note: FrameNote, *, image: bytes, heatmap: bytes | None, values: Floats | None) -> Path | None:
+        if self.failing is not None:
+            raise self.failing
+        self.frames[note.id] = (note, image, heatmap, values)
+        return Path(f"{note.id}.jpg")
 
 
 def not_a_number(window: Floats) -> float:
