@@ -1,5 +1,5 @@
-"""A complete small bundle for a camera, made without TensorFlow: its graph is any bytes, since the contract never runs
-them."""
+"""Complete small bundles for a camera, made without TensorFlow: one whose graph is any bytes, since the contract never
+runs them, and one whose graph runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS
 from edge_agent.contract.zones import Zone
 from tests.bundles import named, zipped
+from tests.tiny_frame_graphs import adding
 
 HEIGHT, WIDTH = 12, 16
 BELT = Zone(name="belt", polygon=((0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)), factor=2.0)
@@ -73,6 +74,19 @@ def manifest(files: dict[str, bytes]) -> FrameManifest:
         report=named(files, "report.html"),
         provenance={"data": {"sha256": "00"}},
     )
+
+
+def running_bundle() -> bytes:
+    """A bundle whose graph runs: it adds up the values of each pixel, and of all."""
+    model, face = adding(height=HEIGHT, width=WIDTH)
+    frames = golden()["frames"]
+    sums = frames.sum(axis=3, dtype=np.float32)
+    files = members({"frames": frames, "score_float32": sums.sum(axis=(1, 2)), "map_float32": sums})
+    files["model_float32.tflite"] = model
+    told = manifest(files)
+    graph = dataclasses.replace(told.graphs[0], frame=face.frame, score=face.score, map=face.map)
+    values = dataclasses.replace(told, graphs=(graph,)).to_dict()
+    return zipped([("manifest.json", json.dumps(values).encode()), *files.items()])
 
 
 def bundle_bytes(change: dict[str, Any] | None = None, files: dict[str, bytes] | None = None) -> bytes:

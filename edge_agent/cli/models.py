@@ -5,31 +5,35 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from edge_agent.cli.parser import EXIT_FAILED
-from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.manifest import GraphSpec, Manifest
-from edge_agent.contract.words import duration
+from edge_agent.contract import bundle as contract_bundle
+from edge_agent.contract.bundle import Bundle, FrameBundle
+from edge_agent.contract.manifest import Manifest
+from edge_agent.contract.manifest_base import KINDS
 from edge_agent.errors import BundleError, EdgeAgentError
 
 if TYPE_CHECKING:
-    from edge_agent.config import Settings
+    from edge_agent.config import Settings, StreamSettings
     from edge_agent.contract.calibration import Calibration
     from edge_agent.contract.records import Block
     from edge_agent.on_site import SiteModel
+    from edge_agent.scoring.selection import Trial
+    from edge_agent.scoring.settings import ScoringSettings
+
+B = TypeVar("B", Bundle, FrameBundle, Bundle | FrameBundle)
 
 
 def install(arguments: argparse.Namespace) -> int:
     """Check a bundle on this machine and make it the model of a stream."""
     from edge_agent.cli.service import pick_stream
     from edge_agent.config import config_path, load
-    from edge_agent.scoring.selection import choose
     from edge_agent.update.slots import Slots
-    from edge_agent.watching import channel_problem
 
     settings = load(config_path(arguments.config))
     stream = pick_stream(settings, arguments.stream)
@@ -38,12 +42,11 @@ def install(arguments: argparse.Namespace) -> int:
         raise EdgeAgentError(
             f"the settings name another bundle, streams.{stream}.bundle = {own.bundle!r}: remove that line first"
         )
-    bundle = read_bundle(path)
-    if own.channels and (problem := channel_problem(own.channels, bundle.manifest.input.channels)):
+    bundle = read_bundle(path, contract_bundle.read_bundle)
+    if problem := _stream_problem(own, bundle):
         raise EdgeAgentError(f"{path} is not for stream {stream}: {problem}")
-    trial, _, _ = choose(bundle, own.scoring)
+    manifest, graph = bundle.manifest, _chosen_format(bundle, own.scoring)
     Slots(settings.stream_path(stream) / "slots").install(path)
-    manifest, graph = bundle.manifest, str(trial.spec.format)
     if arguments.json:
         told = {"stream": stream, "name": manifest.name, "version": manifest.version, "sha256": bundle.sha256}
         print(json.dumps(told | {"graph": graph}, indent=2))
@@ -55,10 +58,33 @@ def install(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_bundle(path: Path) -> Bundle:
-    """Read a bundle; every error names the file."""
+def _stream_problem(own: StreamSettings, bundle: Bundle | FrameBundle) -> str:
+    """Return why a bundle cannot watch a stream; empty where it can."""
+    from edge_agent.sources.frame_settings import FRAME_KINDS
+    from edge_agent.watching import channel_problem
+
+    manifest, source = bundle.manifest, own.source.kind
+    if (manifest.kind == "frame") is not (source in FRAME_KINDS):
+        return f"it is for {KINDS[manifest.kind]}, the source of the stream is of kind {source!r}"
+    if isinstance(manifest, Manifest) and own.channels:
+        return channel_problem(own.channels, manifest.input.channels)
+    return ""
+
+
+def _chosen_format(bundle: Bundle | FrameBundle, settings: ScoringSettings) -> str:
+    """Return the format of the graph that runs here; ScoringError where none may."""
+    from edge_agent.scoring.frame_selection import choose_frame_graph
+    from edge_agent.scoring.selection import choose
+
+    if isinstance(bundle, FrameBundle):
+        return str(choose_frame_graph(bundle, settings)[0].spec.format)
+    return str(choose(bundle, settings)[0].spec.format)
+
+
+def read_bundle(path: Path, read: Callable[[Path], B]) -> B:
+    """Read a bundle by `Bundle.read`, `FrameBundle.read` or, of either kind, `read_bundle`; errors name the file."""
     try:
-        return Bundle.read(path)
+        return read(path)
     except BundleError as error:
         raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
 
@@ -160,7 +186,9 @@ def _now() -> str:
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Print what a bundle holds."""
-    bundle = read_bundle(Path(arguments.bundle))
+    from edge_agent.cli.describing import describe
+
+    bundle = read_bundle(Path(arguments.bundle), contract_bundle.read_bundle)
     if arguments.json:
         print(json.dumps(bundle.manifest.to_dict() | {"sha256": bundle.sha256}, indent=2))
         return 0
@@ -168,88 +196,63 @@ def inspect(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def describe(manifest: Manifest, sha256: str) -> list[str]:
-    """Return the lines that tell a technician what a bundle is for and how far to trust it."""
-    spec = manifest.input
-    shape = "one reading at a time" if spec.streaming else f"windows of {spec.window} readings ({spec.window_s:g} s)"
-    lines = [
-        f"{manifest.name} {manifest.version}, made {manifest.created}",
-        f"  sha256      {sha256}",
-        f"  watches     {shape} at {spec.rate_hz:g} Hz, every {spec.stride}",
-    ]
-    for channel in spec.channels:
-        limits = "" if channel.low is channel.high is None else f", plausible {channel.low} to {channel.high}"
-        lines.append(f"  channel     {channel.name}{f' [{channel.unit}]' if channel.unit else ''}{limits}")
-    for graph in manifest.graphs:
-        calibration = graph.calibration
-        lines.append(
-            f"  graph       {graph.format}: {graph.size / 1024:.1f} KiB, threshold {calibration.threshold:.6g} "
-            f"({calibration.grade}), asked {calibration.alarms_per_day:g} false alarms a day"
-        )
-        if calibration.hours_needed:
-            lines.append(
-                f"              {duration(3600 * calibration.hours_needed)} more of normal data would give a better "
-                "threshold"
-            )
-    rule = manifest.decision.rule
-    lines += [
-        f"  prefilter   {manifest.prefilter.mode}, scores a window at least every {manifest.prefilter.max_skip_s:g} s",
-        f"  decision    {rule.n} of {rule.m} windows, closes after {rule.hold_off_s:g} s of quiet",
-    ]
-    metrics: dict[str, Any] = manifest.provenance.get("metrics", {})
-    lines += [f"  {name:<11} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float)]
-    return lines
-
-
 def bench(arguments: argparse.Namespace) -> int:
     """Time every graph with every setting on this machine."""
     import os
 
-    bundle = read_bundle(Path(arguments.bundle))
+    from edge_agent.scoring.settings import ScoringSettings
+
+    bundle = read_bundle(Path(arguments.bundle), contract_bundle.read_bundle)
+    unit = "frame" if isinstance(bundle, FrameBundle) else "window"
     threads = sorted({1, min(2, os.cpu_count() or 1), min(4, os.cpu_count() or 1)})
     rows = [
-        _trial(bundle, spec, delegate, count, arguments.runtime)
-        for spec in bundle.manifest.graphs
+        _trial(bundle, graph.format, ScoringSettings(runtime=arguments.runtime, threads=count, delegate=delegate))
+        for graph in bundle.manifest.graphs
         for delegate in ("xnnpack", "none", *arguments.delegate)
         for count in threads
     ]
     fit = [row for row in rows if not row["problem"]]
-    best = min(fit, key=lambda row: (round(row["us_per_window"], 1), row["threads"]), default=None)
+    best = min(fit, key=lambda row: (round(row["us"], 1), row["threads"]), default=None)
     if arguments.json:
-        print(json.dumps({"best": best, "trials": rows}, indent=2))
+        named = [{f"us_per_{unit}" if key == "us" else key: value for key, value in row.items()} for row in rows]
+        print(json.dumps({"best": named[rows.index(best)] if best else None, "trials": named}, indent=2))
     else:
-        _print_trials(rows, best)
+        _print_trials(rows, best, unit)
     return 0 if best else EXIT_FAILED
 
 
-def _trial(bundle: Bundle, spec: GraphSpec, delegate: str, threads: int, runtime: str) -> dict[str, Any]:
+def _trial(bundle: Bundle | FrameBundle, graph_format: str, settings: ScoringSettings) -> dict[str, Any]:
     """Time one graph with one setting."""
+    from edge_agent.scoring.frame_selection import try_frame_graph
     from edge_agent.scoring.selection import try_graph
-    from edge_agent.scoring.settings import ScoringSettings
 
-    trial, _ = try_graph(bundle, spec, ScoringSettings(runtime=runtime, threads=threads, delegate=delegate))
+    trial: Trial[Any]
+    if isinstance(bundle, FrameBundle):
+        trial, _ = try_frame_graph(bundle, bundle.manifest.graph(graph_format), settings)
+    else:
+        trial, _ = try_graph(bundle, bundle.manifest.graph(graph_format), settings)
     problem = trial.problem
-    if not problem and delegate not in {"none", trial.delegate}:
+    if not problem and settings.delegate not in {"none", trial.delegate}:
         problem = f"the delegate cannot be used here; {trial.kernels} would run instead"
     return {
-        "format": str(spec.format),
-        "delegate": delegate,
-        "threads": threads,
+        "format": str(graph_format),
+        "delegate": settings.delegate,
+        "threads": settings.threads,
         "kernels": trial.kernels,
-        "us_per_window": None if problem else round(trial.us_per_call, 2),
+        "us": None if problem else round(trial.us_per_call, 2),
         "golden_error": None if problem else trial.golden_error,
         "problem": problem,
     }
 
 
-def _print_trials(rows: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
-    print(f"{'graph':<10}{'delegate':<10}{'threads':>7}  {'us a window':>11}  {'golden error':>12}  kernels")
+def _print_trials(rows: list[dict[str, Any]], best: dict[str, Any] | None, unit: str) -> None:
+    print(f"{'graph':<10}{'delegate':<10}{'threads':>7}  {f'us a {unit}':>11}  {'golden error':>12}  kernels")
     for row in rows:
         if row["problem"]:
             print(f"{row['format']:<10}{row['delegate']:<10}{row['threads']:>7}  left out: {row['problem']}")
             continue
         print(
-            f"{row['format']:<10}{row['delegate']:<10}{row['threads']:>7}  {row['us_per_window']:>11.1f}  "
+            f"{row['format']:<10}{row['delegate']:<10}{row['threads']:>7}  {row['us']:>11.1f}  "
             f"{row['golden_error']:>12.2g}  {row['kernels']}"
         )
     if best:

@@ -51,7 +51,7 @@ def replay(arguments: argparse.Namespace) -> int:
 
 def _pipeline(arguments: argparse.Namespace) -> tuple[Bundle, Pipeline]:
     """The bundle to replay with, and what the agent would watch with: settings and on-site calibration included."""
-    bundle = read_bundle(Path(arguments.bundle)) if arguments.bundle else None
+    bundle = read_bundle(Path(arguments.bundle), Bundle.read) if arguments.bundle else None
     ids = (f"event-{number}" for number in itertools.count(1))
     if bundle and not arguments.config:
         trial, scorer, _ = choose(bundle, ScoringSettings())
