@@ -40,16 +40,18 @@ def imports(_: argparse.Namespace) -> dict[str, object]:
 
 def golden(arguments: argparse.Namespace) -> dict[str, object]:
     """Replay the golden data of every graph, as the agent does at its start."""
-    from edge_agent.contract.bundle import Bundle
+    from edge_agent.contract.bundle import FrameBundle, read_bundle
+    from edge_agent.scoring.frame_selection import try_frame_graph
     from edge_agent.scoring.selection import try_graph
     from edge_agent.scoring.settings import ScoringSettings
 
-    bundle = Bundle.read(Path(arguments.bundle))
+    bundle = read_bundle(Path(arguments.bundle))
+    attempt = try_frame_graph if isinstance(bundle, FrameBundle) else try_graph
     rows = []
     for spec in bundle.manifest.graphs:
         for delegate in ("xnnpack", "none"):
             settings = ScoringSettings(runtime=arguments.runtime, delegate=delegate)
-            trial, _ = try_graph(bundle, spec, settings, timed=not arguments.untimed)
+            trial, _ = attempt(bundle, spec, settings, timed=not arguments.untimed)
             shown = ("delegate", "kernels", "us_per_call", "golden_error", "tolerance", "problem")
             scores = int(bundle.golden()[f"score_{spec.format}"].size)
             row = {"format": str(spec.format), "scores": scores}

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from tests.device.environment import Device, run
+from tests.frame_bundles import running_bundle
 from tests.golden import DETECTORS
 
 MAX_ENVIRONMENT_BYTES = 200_000_000
@@ -62,3 +63,9 @@ def test_golden_data_replay_within_their_tolerances(device: Device, bundle: Path
             f"golden error {row['golden_error']:.2g} of {row['tolerance']:.2g} {row['problem']}"
         )
     assert [row["problem"] for row in found["graphs"]] == [""] * 2 * len(DETECTORS[bundle.stem])
+
+
+def test_a_frame_is_scored_and_mapped(device: Device, tmp_path: Path) -> None:
+    (tmp_path / "frame.bundle").write_bytes(running_bundle())
+    found = device.inside("golden", tmp_path / "frame.bundle", "--runtime", device.runtime)
+    assert [(row["delegate"], row["problem"]) for row in found["graphs"]] == [("xnnpack", ""), ("none", "")]
