@@ -18,7 +18,6 @@ all its files. A disk that takes nothing costs the evidence, never the alert.
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -28,13 +27,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.alerts.settings import EvidenceSettings
 from edge_agent.contract import strict_json
+from edge_agent.contract.arrays import write_npz
 from edge_agent.contract.records import Block, Channel, Floats
 from edge_agent.contract.wire import utc_text
 
@@ -53,6 +52,10 @@ class NotedRegion:
     area: float
     """Share of the image, 0..1."""
     zone: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a box outside the image."""
+        _check_box(self.box)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,11 @@ class FrameNote:
     box: tuple[float, ...] | None = None
     """Where the event is, as in a region."""
     regions: tuple[NotedRegion, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a box outside the image."""
+        if self.box is not None:
+            _check_box(self.box)
 
 
 class Evidence:
@@ -108,12 +116,12 @@ class Evidence:
         """
         if not self._settings.max_bytes:
             return None
-        arrays: dict[str, NDArray[Any]] = {"context": context.values, "context_t_ns": context.t_ns}
+        arrays: dict[str, NDArray[np.generic]] = {"context": context.values, "context_t_ns": context.t_ns}
         if window is not None:
             arrays["window"] = window
         noted = {"id": event_id, "channels": [{"name": c.name, "unit": c.unit} for c in channels], **meta}
         name = _name(int(context.t_ns[-1]) if len(context) else 0, event_id)
-        return self._write(name, {".npz": _packed(arrays), ".json": _json(noted)})
+        return self._write(name, {".npz": write_npz(arrays), ".json": _json(noted)})
 
     def keep_frame(self, note: FrameNote, *, image: bytes, heatmap: bytes | None, values: Floats | None) -> Path | None:
         """Write the frame of an alert.
@@ -133,7 +141,7 @@ class Evidence:
         if heatmap is not None:
             files[".heatmap.jpg"] = heatmap
         if values is not None:
-            files[".npz"] = _packed(_halved(values))
+            files[".npz"] = write_npz(_halved(values))
         return self._write(_name(note.t_ns, note.id), files | {".json": _json(strict_json.plain(note))})
 
     @property
@@ -202,6 +210,11 @@ class Evidence:
         return sorted(found)
 
 
+def _check_box(box: tuple[float, ...]) -> None:
+    if len(box) != 4 or not all(0 <= side <= 1 for side in box):  # noqa: PLR2004 - a box has four sides
+        raise ValueError(f"a box is [left, top, right, bottom] in 0..1, got {list(box)}")
+
+
 def _name(t_ns: int, event_id: str) -> str:
     """Return the common name of the files of an alert.
 
@@ -218,13 +231,7 @@ def _json(noted: dict[str, object]) -> bytes:
     return json.dumps(noted, ensure_ascii=False, indent=1, default=str).encode("utf-8", "replace")
 
 
-def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stubs take a name for allow_pickle
-    return buffer.getvalue()
-
-
-def _halved(values: Floats) -> dict[str, NDArray[Any]]:
+def _halved(values: Floats) -> dict[str, NDArray[np.generic]]:
     """Return a map in half the bytes: its unit is its largest value, since many a score is beyond float16's 65504."""
     largest = float(np.abs(values).max(initial=0.0))
     unit = largest if 0 < largest < np.inf else 1.0

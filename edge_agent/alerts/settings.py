@@ -41,7 +41,7 @@ class OutboxSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceSettings:
-    """Raw windows kept beside the alerts."""
+    """Readings and frames kept beside the alerts."""
 
     max_mib: float = 256.0
     """Most that evidence may take on disk, in MiB; the oldest goes first. 0: keep none."""

@@ -4,6 +4,7 @@
     init.py       init                check.py, checks.py  check
     recording.py  record              replay.py            replay
     service.py    run, status, test-alert
+    evidence.py   evidence
     models.py     install, inspect, bench, calibrate
     reading.py    how the commands read sources, and say how far they are
 

@@ -91,7 +91,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edge-agent {__version__}")
     parser.add_argument("--verbose", "-v", action="store_true", help="log details, too")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_init, _check, _run, _record, _calibrate, _replay, _test_alert, _status, _install, _inspect, _bench):
+    for add in (
+        _init,
+        _check,
+        _run,
+        _record,
+        _calibrate,
+        _replay,
+        _test_alert,
+        _status,
+        _evidence,
+        _install,
+        _inspect,
+        _bench,
+    ):
         add(commands)
     return parser
 
@@ -256,6 +269,21 @@ exit codes:
   69  the agent does not run, or may not be asked by this user"""
     text = "ask the running agent how it is"
     _command(commands, "status", text, ("service", "status"), teach=teach, config=True, json=True)
+
+
+def _evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    teach = """\
+example:
+  edge-agent evidence                            list it, newest first
+  edge-agent evidence 3f2a                       one event, by its id or how it begins
+  edge-agent evidence 3f2a --overlay seen.jpg    the frame that fired, with what was strange in it
+
+The frames of a camera are kept as they came; the colours of the map and the boxes with their scores are drawn into the
+new file alone. Readings are kept as .npz for numpy. The agent need not run."""
+    text = "list what was kept beside the alerts, and draw what a camera found strange"
+    parser = _command(commands, "evidence", text, ("evidence", "evidence"), teach=teach, config=True, json=True)
+    parser.add_argument("id", nargs="?", metavar="ID", help="event, by its id or how it begins (default: list all)")
+    parser.add_argument("--overlay", metavar="FILE", help="JPEG to write, never overwritten")
 
 
 def _install(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

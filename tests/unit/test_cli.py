@@ -38,6 +38,7 @@ COMMANDS = (
     "replay",
     "test-alert",
     "status",
+    "evidence",
     "install",
     "inspect",
     "bench",
