@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_agent.contract.arrays import EPOCH
-from edge_agent.contract.bundle import MANIFEST, Bundle
+from edge_agent.contract.bundle import MANIFEST, read_bundle
+from edge_agent.contract.frame_manifest import FrameManifest
 from edge_agent.contract.manifest import Manifest, Member
 
 
@@ -21,7 +22,7 @@ def member(file: str, data: bytes) -> Member:
     return Member(file=file, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
-def pack(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:
+def pack(manifest: Manifest | FrameManifest, members: Mapping[str, bytes]) -> bytes:
     """Write a bundle, and read it as the device will.
 
     Raises:
@@ -36,7 +37,7 @@ def pack(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:
             info.create_system = 3
             archive.writestr(info, data, compress_type=zipfile.ZIP_DEFLATED, compresslevel=9)
     data = buffer.getvalue()
-    Bundle.read(data)
+    read_bundle(data)
     return data
 
 

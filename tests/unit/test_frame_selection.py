@@ -163,6 +163,7 @@ def test_golden_data_that_do_not_fit_are_a_problem_and_not_a_crash(golden: dict[
 
 def test_a_streaming_graph_replays_each_sequence_from_the_start_and_gives_its_last_map() -> None:
     scorer = FrameScorer(*adding_up())
+    scorer.score(SEQUENCES[0, 0])
     given, cells = golden_results(scorer, {"sequences": SEQUENCES})
     np.testing.assert_array_equal(given, np.outer([1, 1], np.arange(1, 5) * 3 * H * W))
     np.testing.assert_array_equal(cells, np.full((2, H, W), 12))
