@@ -21,7 +21,7 @@ from edge_agent.contract.words import duration
 from edge_agent.errors import EndOfData, SourceError
 from edge_agent.mailbox import Mailbox
 from edge_agent.ports import Clock, FrameSource
-from edge_agent.stream import READ_TIMEOUT_S, Supervision
+from edge_agent.watch_loop import READ_TIMEOUT_S, Supervision
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""One stream while it runs: a reader thread and a watcher thread joined by a bounded queue.
+"""One stream of readings while it runs: a reader thread and a watcher thread joined by a bounded queue.
 
     source --reader--> queue of blocks --watcher--> pipeline -> Sink (states, scores, alerts, evidence)
 
@@ -6,17 +6,13 @@ The reader opens the source, reopens it with back-off when it goes away, and rep
 pipeline. Overflow rule of the queue: a lossless source (file, stdin) waits; of any other the newest block is dropped,
 counted, and the next one is marked as a gap, so that no reading is ever lost silently.
 
-A part that fails is logged, counted and begun again with growing waits, and the stream's state says so meanwhile: a
-reader that fails is a source that went away (`no_data`); a watcher that fails is a model that cannot decide (`model`),
-the block it failed on is counted as dropped, what waits in the queue is decided by the watcher that replaces it. The
-other part never notices.
+What happens when a part fails is said in `watch_loop.py`.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -25,15 +21,12 @@ from edge_agent.backoff import Backoff
 from edge_agent.contract.records import NS, Block, Decision, Fault, Unknown
 from edge_agent.errors import EndOfData, SourceError
 from edge_agent.ports import Clock, Source
+from edge_agent.watch_loop import READ_TIMEOUT_S, Supervision, WatchCounts, WatchLoop
 
 _log = logging.getLogger(__name__)
 
-READ_TIMEOUT_S = 0.5
-"""Longest wait in one read, seconds: bounds how fast a stream stops and how often its progress is seen."""
 QUEUE_BLOCKS = 512
 """Blocks between reader and watcher: at 20 blocks a second, 25 s of a watcher held up by a slow disk."""
-LONGEST_RESTART_S = 30.0
-"""Longest wait before a watcher that keeps failing is made again, seconds: loading a model takes a few."""
 
 
 class Sink(Protocol):
@@ -44,16 +37,6 @@ class Sink(Protocol):
 
     def settle(self, *, end: bool = False) -> None:
         """Publish what was held back, once it may go out, or at once at the end; called at every turn."""
-
-
-class Supervision(Protocol):
-    """Who is expected to move; feeds the watchdog (`health/progress.py`)."""
-
-    def turned(self, name: str) -> None:
-        """Note that a loop turned or a long call begins, and expect it to move again."""
-
-    def rested(self, name: str) -> None:
-        """Expect nothing more until it turns again."""
 
 
 class Watcher(Protocol):
@@ -67,18 +50,16 @@ class Watcher(Protocol):
 
 
 @dataclass(slots=True)
-class StreamCounts:
-    """What happened to a stream since the agent started."""
+class StreamCounts(WatchCounts):
+    """What happened to a stream of readings."""
 
     readings: int = 0
     blocks_dropped: int = 0
     readings_dropped: int = 0
     reopened: int = 0
-    reader_restarts: int = 0
-    watcher_restarts: int = 0
 
 
-class Stream:
+class Stream(WatchLoop[Block, Watcher]):
     """Runs one source through one watcher.
 
     Args:
@@ -94,6 +75,8 @@ class Stream:
         wait: waits so many seconds, or less when the stream is to stop; None: really.
     """
 
+    counts: StreamCounts
+
     def __init__(
         self,
         name: str,
@@ -107,46 +90,15 @@ class Stream:
         backoff: Backoff,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name, watcher, clock=clock, supervision=supervision, wait=wait)
         self.source = source
         self.counts = StreamCounts()
-        self.finished = threading.Event()
-        self.ready = threading.Event()
         self.last_reading_ns: int | None = None
         self.heard_ns: int | None = None
         self.no_data_s = no_data_s
-        self.reader_name, self.watcher_name = f"{name}-reader", f"{name}-watcher"
-        self._make_watcher = watcher
-        self._sink, self._clock, self._supervision, self._backoff = sink, clock, supervision, backoff
+        self._sink, self._backoff = sink, backoff
         self._queue: queue.Queue[Block | Unknown | None] = queue.Queue(QUEUE_BLOCKS)
-        self._stopping = threading.Event()
-        self._wait = wait or self._stopping.wait
-        self._lost = self._dropping = self._away = False
-        self._item: Block | Unknown | None = None
-        self._ended = False
-        self._decided = 0
-        self._threads: list[threading.Thread] = []
-
-    def start(self) -> None:
-        """Start both threads."""
-        self._threads = [
-            threading.Thread(target=self.run_reader, name=self.reader_name, daemon=True),
-            threading.Thread(target=self.run_watcher, name=self.watcher_name, daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def ask_to_stop(self) -> None:
-        """Stop reading, and end once what was read is decided; returns at once."""
-        self._stopping.set()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Stop reading, decide what was read, and end; False where a thread did not end in time."""
-        self.ask_to_stop()
-        deadline = self._clock.monotonic_ns() + int(timeout_s * NS)
-        for thread in self._threads:
-            thread.join(max(0.0, (deadline - self._clock.monotonic_ns()) / NS))
-        return not any(thread.is_alive() for thread in self._threads)
+        self._lost = self._dropping = self._away = self._ended = False
 
     # The reader thread.
 
@@ -247,93 +199,33 @@ class Stream:
 
     # The watcher thread.
 
-    def run_watcher(self) -> None:
-        """Decide what comes, until the end mark; after a failure with a new watcher."""
-        problem, failures = "", 0
-        while True:
-            decided = self._decided
-            try:
-                self._watch(problem)
-            except Exception as error:  # noqa: BLE001 - whatever it is, watching goes on
-                failures = 1 if self._decided > decided else failures + 1
-                problem = f"watching failed and begins again: {error!r}"
-                if not self._watch_failed(problem, failures) or self._ended:
-                    break
-            else:
-                break
-        self.finished.set()
-        self._supervision.rested(self.watcher_name)
+    def _next(self) -> Block | Unknown | None:
+        try:
+            item = self._queue.get(timeout=READ_TIMEOUT_S)
+        except queue.Empty:
+            return None
+        self._ended = item is None
+        return item
 
-    def _watch(self, problem: str) -> None:
-        self._supervision.rested(self.watcher_name)
-        watcher = self._make_watcher()
-        if problem:
-            self._sink.decided(None, [watcher.unknown(self._model_fault(problem))])
-        self.ready.set()
-        while True:
-            try:
-                self._item = self._queue.get(timeout=READ_TIMEOUT_S)
-            except queue.Empty:
-                self._turn()
-                continue
-            self._turn()
-            if self._item is None:
-                self._ended = True
-                self._sink.settle(end=True)
-                return
-            self._decide(watcher, self._item)
-            self._item = None
-
-    def _turn(self) -> None:
-        self._supervision.turned(self.watcher_name)
-        self._sink.settle()
+    def _over(self) -> bool:
+        return self._ended
 
     def _decide(self, watcher: Watcher, item: Block | Unknown) -> None:
         if isinstance(item, Block):
             self._sink.decided(item, watcher.feed(item))
         else:
             self._sink.decided(None, [watcher.unknown(item)])
-        self._decided += 1
 
-    def _watch_failed(self, problem: str, failures: int) -> bool:
-        """Count what is lost, say so, and wait; False where the stream is to stop and no watcher can be made."""
-        _log.log(logging.ERROR if failures == 1 else logging.DEBUG, "stream %s: %s", self.name, problem, exc_info=True)
-        self.counts.watcher_restarts += 1
-        had_item = self._item is not None
-        if isinstance(self._item, Block):
-            self._count_dropped(self._item)
-        state = Decision(t_ns=self._model_fault("").t_ns, anomaly=None, fault=Fault.MODEL, detail=problem)
-        self._item = None
-        try:
-            self._sink.decided(None, [state])
-        except Exception:  # noqa: BLE001 - it may be the sink that failed
-            _log.exception("stream %s: its state cannot be told", self.name)
-        if self._stopping.is_set():
-            return had_item or self._give_up()
-        self._pause(min(LONGEST_RESTART_S, READ_TIMEOUT_S * 2.0 ** (failures - 1)), self.watcher_name)
-        return True
+    def _tell(self, decision: Decision) -> None:
+        self._sink.decided(None, [decision])
 
-    def _give_up(self) -> bool:
-        """Count what will not be decided any more."""
-        while not self._queue.empty():
-            item = self._queue.get_nowait()
-            if isinstance(item, Block):
-                self._count_dropped(item)
-        _log.error("stream %s: stopped; %d readings in all were never decided", self.name, self.counts.readings_dropped)
-        return False
+    def _settle(self, *, end: bool = False) -> None:
+        self._sink.settle(end=end)
 
-    def _model_fault(self, detail: str) -> Unknown:
-        """Return the fault of a watcher that failed, at the reading time it failed at."""
-        item, last = self._item, self.last_reading_ns
-        if isinstance(item, Block) and len(item):
-            t_ns = int(item.t_ns[-1])
-        else:
-            t_ns = self._clock.now_ns() if last is None else last
-        return Unknown(t_ns=t_ns, fault=Fault.MODEL, detail=detail)
+    def _lose(self, item: Block) -> None:
+        self._count_dropped(item)
 
-    def _pause(self, delay_s: float, thread: str) -> None:
-        """Wait in slices that the watchdog sees."""
-        deadline = self._clock.monotonic_ns() + int(delay_s * NS)
-        while not self._stopping.is_set() and (left := deadline - self._clock.monotonic_ns()) > 0:
-            self._supervision.turned(thread)
-            self._wait(min(left / NS, READ_TIMEOUT_S))
+    def _time_ns(self, item: Block | None) -> int:
+        if item is not None and len(item):
+            return int(item.t_ns[-1])
+        return self._clock.now_ns() if self.last_reading_ns is None else self.last_reading_ns

@@ -38,8 +38,9 @@ from edge_agent.readings_account import ReadingsAccount, ReadingsKeeper
 from edge_agent.reporting import Reporter
 from edge_agent.scoring.selection import choose
 from edge_agent.sources.settings import make_source
-from edge_agent.stream import Stream, Supervision
+from edge_agent.stream import Stream
 from edge_agent.update.slots import Slots
+from edge_agent.watch_loop import Supervision
 
 _log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from edge_agent.backoff import Backoff
 from edge_agent.contract.records import NS, Block, Decision, Fault, Unknown
 from edge_agent.errors import SourceUnavailable
 from edge_agent.stream import QUEUE_BLOCKS, Stream, Watcher
+from edge_agent.watch_loop import LONGEST_RESTART_S
 from tests.fakes import KeptDecisions, Normal, ScriptedSource, Watched, block
 from tests.virtual_clock import EPOCH_NS, VirtualClock
 
@@ -276,7 +277,7 @@ def test_a_watcher_that_cannot_be_made_is_tried_again_ever_less_often() -> None:
     bench.stream.run_watcher()
     waits = np.diff(attempts) / NS
     assert waits[0] == pytest.approx(0.5)
-    assert waits[-1] == pytest.approx(module.LONGEST_RESTART_S)
+    assert waits[-1] == pytest.approx(LONGEST_RESTART_S)
     assert bench.sink.faults() == [Fault.MODEL, None]
     assert len(bench.fed()) == 1
 
