@@ -6,13 +6,23 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from paho.mqtt.client import MQTTMessage
 
-from edge_agent.contract.wire import MAX_IMAGE_BYTES, ImageKind
-from tests.alert_payloads import alert
+from edge_agent.alerts.evidence import Evidence
+from edge_agent.alerts.settings import EvidenceSettings
+from edge_agent.contract.records import Decision
+from edge_agent.contract.wire import MAX_IMAGE_BYTES, ClockState, ImageKind
+from edge_agent.frame_account import FrameAccount
+from edge_agent.reporting import Reporter
+from edge_agent.vision.frame_pipeline import FrameDecision
+from edge_agent.vision.pictures import decode_jpeg
+from tests.alert_payloads import DEVICE, alert
 from tests.integration.broker import Broker, Listener, wait_until
 from tests.integration.conftest import TOPICS, Device
+from tests.unit.test_frame_account import OPENED, REGION, Limits
+from tests.virtual_clock import EPOCH_NS
 
 Make = Callable[..., Device]
 IMAGE, HEATMAP = TOPICS.image("pump"), TOPICS.image("pump", ImageKind.HEATMAP)
@@ -126,3 +136,43 @@ def test_an_alert_waits_for_one_image_at_most(device: Make, broker: Broker) -> N
 
     topics = [message.topic.rpartition("/")[2] for message in listener.messages]
     assert topics.index("event") - topics.index("image") == 1
+
+
+def test_an_alert_of_a_camera_brings_its_very_frame_small_enough_and_its_heatmap(
+    device: Make, broker: Broker, tmp_path: Path
+) -> None:
+    one = device(broker, protocol="5")
+    evidence = Evidence(tmp_path / "evidence", EvidenceSettings())
+    account = FrameAccount("pump", evidence)
+    account.pipeline = Limits()
+    reporter: Reporter[FrameDecision] = Reporter(
+        stream="pump",
+        device=DEVICE,
+        boot_id="boot",
+        account=account,
+        own_time=True,
+        alerts=one.outbox,
+        publisher=one.link,
+        clock=one.clock,
+        clock_state=lambda: ClockState.SYNCED,
+    )
+    frame = np.random.default_rng(0).integers(0, 256, (240, 640, 3), dtype=np.uint8)
+    found = FrameDecision(
+        decision=Decision(t_ns=EPOCH_NS, anomaly=True, transitions=(OPENED,)),
+        pixels=frame,
+        map=np.full((4, 4), 30.0, np.float32),
+        regions=(REGION,),
+        where={OPENED.id: REGION},
+    )
+    one.link.start()
+    reporter.decided(found, [found.decision])
+    with Listener(broker) as listener:
+        image, heatmap = newest(listener, IMAGE), newest(listener, HEATMAP)
+        wait_until(lambda: one.outbox.stats().depth == 0, "the alert left")
+
+    assert event_id(image) == event_id(heatmap) == OPENED.id
+    (clean,) = [path for path in (tmp_path / "evidence").glob("*.jpg") if "heatmap" not in path.name]
+    assert len(clean.read_bytes()) > MAX_IMAGE_BYTES >= len(image.payload)
+    assert decode_jpeg(clean.read_bytes()).shape == decode_jpeg(heatmap.payload).shape == frame.shape
+    small = decode_jpeg(image.payload)
+    assert abs(small.mean() - frame.mean()) < 3

@@ -168,6 +168,18 @@ def test_an_alert_that_cannot_be_explained_goes_out_all_the_same(monkeypatch: py
     assert (event.event_type, event.top) == ("anomaly", None)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyError("id"), MemoryError()])
+def test_an_account_that_fails_costs_the_words_and_not_the_alert(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ReadingsAccount, "explain", fail)
+    event = anomalous().alerts.events[0]
+    assert (event.event_type, event.score, event.text) == ("anomaly", 11.0, "")
+
+
 def test_the_raw_readings_are_kept_beside_an_alert() -> None:
     bench = anomalous()
     event = bench.alerts.events[0]
