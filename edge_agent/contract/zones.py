@@ -31,6 +31,9 @@ MOST_CORNERS: Final = 64
 MOST_ZONES: Final = 64
 """Zones or masks of one camera; beyond, a drawing program has exported something else."""
 
+LONGEST_NAME: Final = 64
+"""Characters of the name of a zone: it stands in the sentence of an alert."""
+
 MOST_FACTOR: Final = 1000.0
 """Largest factor of a zone: a thousand times the threshold is never reached, a mask says so better."""
 
@@ -47,8 +50,8 @@ class Zone:
 
     def __post_init__(self) -> None:
         """Refuse what is no part of an image."""
-        if not self.name:
-            raise ValueError("a zone needs a name, got an empty string")
+        if not 0 < len(self.name) <= LONGEST_NAME:
+            raise ValueError(f"a zone needs a name of 1 to {LONGEST_NAME} characters, got {self.name[:80]!r}")
         check_polygon(self.polygon, f"zone {self.name}")
         if not 0 < self.factor <= MOST_FACTOR:
             raise ValueError(f"zone {self.name}: factor must be above 0 and at most {MOST_FACTOR:g}, got {self.factor}")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.contract.calibration import Calibration
+from edge_agent.contract.frame_manifest import MAX_MAP_CELLS
 from edge_agent.contract.records import Floats
 from edge_agent.contract.zones import Cells, Polygon, Zone, cells_in, check_masks, check_zones, watched_cells
 from edge_agent.errors import ScoringError
@@ -23,9 +24,6 @@ from edge_agent.errors import ScoringError
 MOST_REGIONS: Final = 32
 """Regions of one frame that are kept, the strongest: nobody looks at more, and matching them takes less than a
 frame."""
-
-MOST_CELLS: Final = 1 << 20
-"""Most cells of a map; the largest detectors give some 50,000."""
 
 Box = tuple[float, ...]
 """(left, top, right, bottom), each 0..1 of the image, left < right and top < bottom."""
@@ -93,8 +91,8 @@ class Localiser:
         Raises:
             ValueError: the masks leave nothing to watch, or the map has no cells or too many.
         """
-        if not (height > 0 and width > 0 and height * width <= MOST_CELLS):
-            raise ValueError(f"expected a map of 1..{MOST_CELLS} cells, got {height} x {width}")
+        if not (height > 0 and width > 0 and height * width <= MAX_MAP_CELLS):
+            raise ValueError(f"expected a map of 1..{MAX_MAP_CELLS} cells, got {height} x {width}")
         self._settings = settings
         self._watched = watched_cells(settings.masks, height, width)
         self._zone = np.full((height, width), -1)

@@ -87,6 +87,7 @@ def test_a_newer_format_is_named_before_the_kind() -> None:
         ("input.warm_up", 3, "warm_up is for streaming graphs"),
         ("input.masks", [[[0, 0], [1, 1]]], r"masks\[0\]: expected 3..64 corners"),
         ("input.zones.0.polygon", [[0, 0], [2, 0], [0, 2]], "zone belt: a corner is"),
+        ("input.zones.0.name", "x" * 65, r"manifest\.input\.zones\[0\].*name of 1 to 64 characters"),
         ("input.zones.0.factor", 0, r"manifest\.input\.zones\[0\].*factor must be above 0"),
         ("input.classes", ["crack", "crack"], "classes must differ"),
         ("input.classes", ["x" * 65], "1 to 64 characters"),
