@@ -9,25 +9,34 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from edge_agent.contract.calibration import Grade
 from edge_agent.contract.words import counted
-from training.artifacts import Run, RunError
+from training.artifacts import RunError
 from training.data import PARQUET_SUFFIXES, TEXT_SUFFIXES, DataError
+from training.image_artifacts import FrameRun, read_run
+from training.images.recipe import is_image_recipe, parse_image_recipe
 from training.recipe import RecipeError, parse_recipe, recipe_text
+
+if TYPE_CHECKING:
+    from training.evaluation.evaluate import Choice
+    from training.guess import Written
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 ABOUT = """\
-Train a detector on your own recordings, in three steps:
+Train a detector on your own recordings or images, in three steps:
 
   1. python -m training init pump.csv        looks at the file; writes pump.toml, a recipe with every setting explained
   2. python -m training fit pump.toml        trains on the normal part; writes the run folder runs/pump
   3. python -m training evaluate runs/pump   scores the rest; writes metrics.json and report.html to look at
 
 Then `python -m converters build runs/pump` makes the bundle for the device.
+
+With images: `python -m training init FOLDER`, and then the same. A folder has normal images in `normal` and others in
+`anomaly`, or is in MVTec layout, or holds normal images alone; docs/images.md says more.
 
 Which detector? `python -m training detectors` lists them, `python -m training bench` compares them on your data.
 
@@ -75,6 +84,11 @@ Guess delimiter, time column, label column, channels, rate and gaps of a recordi
 setting is explained. Check the units and ranges in it.
 
   python -m training init pump.csv --detector pca     looks at pump.csv and writes pump.toml
+
+Of a folder of images: find its layout, how many there are of each kind and what cannot be read, and choose the size of
+the frame.
+
+  python -m training init bottles                     looks at the folder bottles and writes bottles.toml
 """
 
 FIT_HELP = """\
@@ -82,6 +96,8 @@ Train the recipe's detector. Each recording is used in time order: training, a g
 fit never sees it), and, where there are labels, a test part.
 
   python -m training fit pump.toml --out runs/pump    trains on the recipe's recordings and writes the folder runs/pump
+
+Of images, a share of the normal ones is drawn for validation; unreadable ones are named and left out.
 """
 
 EVALUATE_HELP = """\
@@ -90,6 +106,9 @@ RUN/metrics.json and RUN/report.html. A row is alarmed where N of the last M sco
 of the recipe). `python -m converters backtest` judges the graphs that ship, by the events that the device would open.
 
   python -m training evaluate runs/pump               then open runs/pump/report.html
+
+Of images, the report shows the best, the worst and those on the border with their heatmaps. With --bundle, the graphs
+that ship are judged beside the float graph, on the device's runtime.
 """
 
 DETECTOR_LIST_HELP = """\
@@ -151,12 +170,11 @@ def _add_init(commands: Commands) -> None:
         description=INIT_HELP,
         epilog=DETECTORS_HELP,
     )
-    init.add_argument("data", type=Path, help="CSV, CSV.gz or Parquet file")
+    init.add_argument("data", type=Path, help="CSV, CSV.gz or Parquet file, or a folder of images")
     init.add_argument(
         "--detector",
-        default="gaussian",
         metavar="NAME",
-        help="ready recipe to start from (default: gaussian, which fits in a second)",
+        help="ready recipe to start from (default: gaussian, which fits in a second; for images padim)",
     )
     init.add_argument(
         "--out", type=Path, metavar="RECIPE", help="recipe to write (default: <data>.toml in the working folder)"
@@ -165,6 +183,7 @@ def _add_init(commands: Commands) -> None:
         "--fit-rows", type=int, metavar="N", help="train on the first N rows and test on the rest (default: by shares)"
     )
     init.add_argument("--force", action="store_true", help="replace a recipe that is there")
+    _add_quiet(init)
     init.set_defaults(command=_init)
 
 
@@ -182,7 +201,7 @@ def _add_fit(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="recording instead of the recipe's; may be repeated",
+        help="recording instead of the recipe's, may be repeated; or the folder of images",
     )
     fit.add_argument("--out", type=Path, metavar="RUN", help="run folder to write (default: runs/<name of the recipe>)")
     _add_quiet(fit)
@@ -202,6 +221,9 @@ def _add_evaluate(commands: Commands) -> None:
         type=float,
         metavar="SCORE",
         help="use this threshold instead of the one from the validation part",
+    )
+    evaluate.add_argument(
+        "--bundle", type=Path, metavar="FILE", help="images: judge the graphs of this bundle beside the float graph"
     )
     labels = evaluate.add_argument_group(
         "threshold by the labels",
@@ -289,19 +311,29 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 def _init(options: argparse.Namespace) -> None:
-    from training.guess import write_recipe
+    out = options.out or Path((options.data.resolve().name.split(".")[0] or "model") + ".toml")
+    if options.data.is_dir():
+        written = _init_images(options, out)
+    else:
+        from training.guess import write_recipe
 
-    written = write_recipe(
-        options.data,
-        options.detector,
-        options.out or Path(options.data.name.split(".")[0] + ".toml"),
-        replace=options.force,
-        fit_rows=options.fit_rows,
-    )
+        written = write_recipe(
+            options.data, options.detector or "gaussian", out, replace=options.force, fit_rows=options.fit_rows
+        )
     print(f"wrote {written.path}: {written.summary}")
     if written.advice:
         print(written.advice)
     print(f"next: check it, then `python -m training fit {written.path}`")
+
+
+def _init_images(options: argparse.Namespace, out: Path) -> Written:
+    from training.images.guess import DEFAULT, write_image_recipe
+
+    if options.fit_rows is not None:
+        raise RecipeError("--fit-rows is for recordings; which images are to fit on is told by their folders")
+    return write_image_recipe(
+        options.data, options.detector or DEFAULT, out, replace=options.force, progress=_draws_bars(options)
+    )
 
 
 def _draws_bars(options: argparse.Namespace) -> bool:
@@ -310,12 +342,24 @@ def _draws_bars(options: argparse.Namespace) -> bool:
 
 
 def _fit(options: argparse.Namespace) -> None:
+    if options.recipe.is_dir():
+        raise RecipeError(
+            f"{options.recipe} is a folder, expected a recipe: `python -m training init {options.recipe}` makes one if "
+            "it holds images"
+        )
     if options.recipe.name.lower().endswith((*PARQUET_SUFFIXES, *TEXT_SUFFIXES)):
         raise RecipeError(
             f"{options.recipe} looks like a recording, expected a recipe: `python -m training init {options.recipe}` "
             "makes one from it"
         )
     text = recipe_text(options.recipe)
+    if is_image_recipe(text):
+        recipe_of_images = parse_image_recipe(text, options.recipe.name)
+        with _quiet_libraries():
+            from training.images.commands import fit_command
+
+        print(fit_command(recipe_of_images, text, options, progress=_draws_bars(options)))
+        return
     recipe = parse_recipe(text, options.recipe.name)
     with _quiet_libraries():
         from training.fit import fit, locate
@@ -334,7 +378,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    run = Run.read(options.run)
+    run = read_run(options.run)
     with _quiet_libraries():
         from training.evaluation.evaluate import Choice, evaluate_run
         from training.evaluation.report import write_report
@@ -342,6 +386,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     choice = Choice(
         false_alarm_weight=options.false_alarm_weight, miss_weight=options.miss_weight, max_far_percent=options.max_far
     )
+    if isinstance(run, FrameRun):
+        _evaluate_images(run, options, choice)
+        return
+    if options.bundle:
+        raise RunError("--bundle is for runs of images; for readings there is `python -m converters backtest`")
     evaluation = evaluate_run(run, threshold=options.threshold, choice=choice, progress=_draws_bars(options))
     build = f"`python -m converters build {run.path}`"
     if options.threshold is None and evaluation.calibration.grade is Grade.PROVISIONAL:
@@ -350,6 +399,15 @@ def _evaluate(options: argparse.Namespace) -> None:
         f"{write_report(run, evaluation)}\nwrote {run.path / 'metrics.json'} and {run.path / 'report.html'}\n"
         f"next: look at the report, then {build}"
     )
+
+
+def _evaluate_images(run: FrameRun, options: argparse.Namespace, choice: Choice) -> None:
+    with _quiet_libraries():
+        from training.experiments.bundle_graphs import bundle_graphs
+        from training.images.commands import evaluate_command
+
+    device = bundle_graphs(options.bundle, run) if options.bundle else {}
+    print(evaluate_command(run, options, choice, device, progress=_draws_bars(options)))
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -145,7 +145,7 @@ def write_recipe(data: Path, detector: str, out: Path, *, replace: bool, fit_row
         RecipeError: there is no such ready recipe, or the file exists and `replace` is not set.
         DataError: the recording cannot be read.
     """
-    ready = _ready(detector)
+    ready = ready_text(READY, detector)
     if out.exists() and not replace:
         raise RecipeError(f"{out} exists: give another --out, or --force to replace it")
     found = guess(data)
@@ -157,20 +157,29 @@ def write_recipe(data: Path, detector: str, out: Path, *, replace: bool, fit_row
     return Written(path=out, summary=_summary(found), advice=advice)
 
 
-def _ready(detector: str) -> str:
-    """The text of a detector's ready recipe."""
-    known = sorted(path.stem for path in READY.glob("*.toml"))
+def ready_text(folder: Path, detector: str) -> str:
+    """The text of a detector's ready recipe.
+
+    Raises:
+        RecipeError: the folder has none for it; the message has the nearest.
+    """
+    known = sorted(path.stem for path in folder.glob("*.toml"))
     if detector not in known:
         near = difflib.get_close_matches(detector.lower(), known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         raise RecipeError(f"no ready recipe {detector!r}; {hint}")
-    return recipe_text(READY / f"{detector}.toml")
+    return recipe_text(folder / f"{detector}.toml")
 
 
 def learns_faults(ready: str) -> bool:
     """Whether the detector of a ready recipe, given as text, needs labelled faults in its training part."""
+    return head_says(ready, LEARNS_FAULTS)
+
+
+def head_says(ready: str, words: str) -> bool:
+    """Whether the comment at the head of a ready recipe, given as text, has these words."""
     head = ready[: ready.index("\nname = ")]
-    return LEARNS_FAULTS in " ".join(line.lstrip("# ") for line in head.splitlines())
+    return words in " ".join(line.lstrip("# ") for line in head.splitlines())
 
 
 def _labels_advice(found: Guess, detector: str, out: Path) -> str:
@@ -214,8 +223,13 @@ def _tail(ready: str, fit_rows: int | None) -> str:
     return re.sub(r"^(fit_rows|test) = .*$", share, tail, flags=re.MULTILINE)
 
 
+def model_name(out: Path) -> str:
+    """A name for the model of a recipe, from that of its file."""
+    return re.sub(r"[^a-z0-9._-]+", "-", out.stem.lower()).strip("-._") or "model"
+
+
 def _head(found: Guess, data: Path, out: Path) -> str:
-    name = re.sub(r"[^a-z0-9._-]+", "-", out.stem.lower()).strip("-._") or "model"
+    name = model_name(out)
     file = data.resolve()
     folder = out.resolve().parent
     shown = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
@@ -224,18 +238,18 @@ def _head(found: Guess, data: Path, out: Path) -> str:
 # Recipe written by `python -m training init {data.name}`. Check what is marked CHECK, then:
 #   python -m training fit {out.name}
 
-name = {_text(name)}  # lower case; names the run and the bundle
+name = {toml_text(name)}  # lower case; names the run and the bundle
 
 [data]
-files = [{_text(shown)}]  # in time order, relative to this recipe; CSV, CSV.gz or Parquet
+files = [{toml_text(shown)}]  # in time order, relative to this recipe; CSV, CSV.gz or Parquet
 test_files = []  # recordings that are only tested on, for instance of faults
-delimiter = {_text(found.delimiter)}
-time_column = {_text(found.time_column)}  # "" counts rows at rate_hz
+delimiter = {toml_text(found.delimiter)}
+time_column = {toml_text(found.time_column)}  # "" counts rows at rate_hz
 time_unit = "auto"  # of a numeric time: auto, s, ms, us, ns since 1970
 # Known faults: a column above 0 in faulty rows, or a CSV with the header start,end and one interval a line. Not both.
-label_column = {_text(found.label_column)}  # CHECK
+label_column = {toml_text(found.label_column)}  # CHECK
 labels_file = ""
-ignore_columns = [{", ".join(map(_text, found.ignored))}]
+ignore_columns = [{", ".join(map(toml_text, found.ignored))}]
 
 # The channels, in the order in which the device gets them. Give each its unit. A reading below `low` or above `high`
 # (both optional) is a sensor fault and never scored: set what the sensor cannot give, not what the machine should not.
@@ -264,10 +278,10 @@ warm_up = 30  # rows after a gap before a streaming detector counts
 def _channel(column: str) -> str:
     """A channel of the recipe from a column's heading, which may carry the unit: `pressure [bar]`."""
     name, unit = read_heading(column)
-    of_file = "" if name == column else f"column = {_text(column)}\n"
-    return f"[[channels]]\nname = {_text(name)}\n{of_file}unit = {_text(unit)}\n"
+    of_file = "" if name == column else f"column = {toml_text(column)}\n"
+    return f"[[channels]]\nname = {toml_text(name)}\n{of_file}unit = {toml_text(unit)}\n"
 
 
-def _text(value: str) -> str:
+def toml_text(value: str) -> str:
     """A TOML basic string; JSON's escapes are a subset of TOML's."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,6 +1,6 @@
 """The ready recipe of every detector: one text for all, with the steps, settings and tuned values of the detector.
 
-    python -m training.ready      writes training/recipes/NAME.toml for every detector
+    python -m training.ready      writes training/recipes/NAME.toml and, for images, training/recipes/images/NAME.toml
 
 The comments of a table come from the docstrings below the fields of its settings, so that each setting is explained in
 one place. `init` and the bench read the files and need no TensorFlow for that.
@@ -21,6 +21,10 @@ from training.detectors import DETECTORS
 from training.detectors.autoencoder import Autoencoder
 from training.detectors.base import Detector
 from training.guess import LEARNS_FAULTS, READY, ROWS_LINE, TEST_LINE
+from training.images.detectors import IMAGE_DETECTORS, image_detector
+from training.images.guess import LEARNS_DEFECTS, LEARNS_TIME
+from training.images.guess import READY as IMAGES_READY
+from training.images.recipe import FrameDecisionSettings, FramePrefilterSettings, FrameSettings, ImagesSettings
 from training.recipe import CleaningSettings, DecisionSettings, TrainingSettings, WindowSettings
 from training.steps import STEPS
 
@@ -134,11 +138,28 @@ update_s = 60  # shortest time between two updates of an open event
 """
 
 
+IMAGES_TUNED: dict[str, dict[str, dict[str, Any]]] = {}
+"""Settings other than the defaults, by image detector and table: frame, detector, training."""
+
+IMAGES_HEAD = """\
+{about}
+#
+# As it stands it takes any folder of images:
+#   python -m training fit training/recipes/images/{type}.toml --data FOLDER
+# For your own folder, `python -m training init FOLDER --detector {type}` writes a recipe like this one.
+# What a folder may look like, and which detector for which images: docs/images.md
+
+name = "{name}"  # lower case; names the run and the bundle
+"""
+
+
 def main() -> int:
     """Write the file of every detector."""
     for name in DETECTORS:
         (READY / f"{name}.toml").write_text(ready_recipe(name), encoding="utf-8")
-    print(f"wrote {len(DETECTORS)} recipes to {READY}")
+    for name in IMAGE_DETECTORS:
+        (IMAGES_READY / f"{name}.toml").write_text(image_ready_recipe(name), encoding="utf-8")
+    print(f"wrote {len(DETECTORS)} recipes to {READY} and {len(IMAGE_DETECTORS)} to {IMAGES_READY}")
     return 0
 
 
@@ -161,6 +182,25 @@ def ready_recipe(name: str) -> str:
     )
 
 
+def image_ready_recipe(name: str) -> str:
+    """The complete TOML text of an image detector's recipe, every setting explained."""
+    cls, tuned = image_detector(name), IMAGES_TUNED.get(name, {})
+    trained = ("seed",) if cls.kind == "pretrained" else None
+    about = [" ".join((sys.modules[cls.__module__].__doc__ or "").partition("\n\n")[0].split())]
+    about += [f"{LEARNS_DEFECTS}."] * cls.needs_labels + [f"{LEARNS_TIME}."] * cls.streaming
+    return "".join(
+        [
+            IMAGES_HEAD.format(about="\n".join(comment(" ".join(about))), type=name, name=name.replace("_", "-")),
+            table("[images]", ImagesSettings, {}),
+            table("[frame]", FrameSettings, tuned.get("frame", {})),
+            table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),
+            table("[training]", TrainingSettings, tuned.get("training", {}), only=trained),
+            table("[prefilter]", FramePrefilterSettings, {}),
+            table("[decision]", FrameDecisionSettings, {"n": 3, "m": 5} if cls.streaming else {}),
+        ]
+    )
+
+
 def _head(name: str, cls: type[Detector[Any]]) -> str:
     """From the first line to the windows."""
     summary = (sys.modules[cls.__module__].__doc__ or "").partition("\n\n")[0]
@@ -171,7 +211,7 @@ def _head(name: str, cls: type[Detector[Any]]) -> str:
         else ROWS.format(rows=TUNED.get(name, {}).get("rows", USUAL_ROWS)) + ROWS_NOTE.get(name, "")
     )
     return HEAD.format(
-        about="\n".join(_comment(" ".join(summary.split()) + labels)),
+        about="\n".join(comment(" ".join(summary.split()) + labels)),
         protocol="labelled faults in the first three quarters"
         if cls.needs_labels
         else "400 normal rows at the start of each file",
@@ -241,10 +281,11 @@ def _setting(name: str, value: Any, note: str) -> list[str]:
     if not told:
         return [line]
     beside = f"{line}  # {told}"
-    return [beside] if len(beside) <= WIDTH else [*_comment(told), line]
+    return [beside] if len(beside) <= WIDTH else [*comment(told), line]
 
 
-def _comment(text: str) -> list[str]:
+def comment(text: str) -> list[str]:
+    """The lines of a comment."""
     return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 

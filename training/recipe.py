@@ -246,7 +246,7 @@ class DecisionSettings:
     m: int = 5
     """An anomaly opens when n of the last m windows are above the threshold."""
     hysteresis: float = 0.8
-    """Share of the way from median to threshold below which a window is quiet."""
+    """Share of the way from median to threshold below which a score is quiet."""
     hold_off_s: float = 60.0
     """Quiet time before an event closes."""
     update_s: float = 60.0

@@ -29,6 +29,15 @@ STYLE = {
 FAULT, ALARM, LINE = "#f4b6b6", "#d62728", "#1f5fa8"
 """Colours of labelled faults, alarms and readings."""
 
+GREY = "#8a8a8a"
+"""Colour of what the threshold comes from."""
+
+BINS = 40
+"""Of a histogram: some hundred images a group leave a few in each."""
+
+STRENGTHS = (-10, -3, -1, 0, 1, 2, 3, 5, 10, 20, 50, 100, 300, 1000, 1e4, 1e5, 1e6)
+"""Where a squeezed axis has its marks."""
+
 MOST_POINTS = 4000
 """Points of a curve; above it every bin keeps its lowest and highest value, so that no spike is lost."""
 
@@ -92,13 +101,33 @@ def ranking(labels: Flags, scores: Doubles, threshold: float) -> str:
 
 
 @mpl.rc_context(STYLE)
+def histogram(groups: Mapping[str, Doubles]) -> str:
+    """Shares of each group by strength, where 0 is usual and 1 the threshold; far ones are compressed, not cut."""
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    axes = figure.subplots()
+    squeezed = {name: np.arcsinh(values) for name, values in groups.items()}
+    everything = np.concatenate(list(squeezed.values()))
+    bins = np.linspace(everything.min(), max(everything.max(), everything.min() + 1e-9), BINS + 1)
+    for (name, values), colour in zip(squeezed.items(), (GREY, LINE, ALARM), strict=False):
+        weights = np.full(len(values), 100 / len(values))
+        label = f"{name} ({len(values)})"
+        axes.hist(values, bins.tolist(), weights=weights, color=colour, alpha=0.6, label=label)
+    axes.axvline(np.arcsinh(1), color="black", linewidth=1, linestyle="--", label="threshold")
+    ticks = [tick for tick in STRENGTHS if everything.min() <= np.arcsinh(tick) <= everything.max()]
+    axes.set_xticks(np.arcsinh(ticks), [f"{tick:g}" for tick in ticks])
+    axes.set(xlabel="score: 0 is usual, above 1 alarms", ylabel="% of the group")
+    axes.legend(loc="upper right")
+    return svg(figure)
+
+
+@mpl.rc_context(STYLE)
 def training(curves: Mapping[str, Sequence[float]]) -> str:
     """Loss by epoch."""
     figure = Figure(figsize=(5, 2.8), layout="constrained")
     axes = figure.subplots()
     for name, values in curves.items():
         axes.plot(np.arange(1, len(values) + 1), values, label=name.replace("_", " "))
-    axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log")
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     axes.legend()
     return svg(figure)
 

@@ -6,19 +6,16 @@ The same run gives the same bytes: plots have salted ids and no date, and nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-import jinja2
 import numpy as np
 
-from edge_agent.contract.calibration import Calibration, Grade
 from edge_agent.contract.decision import DecisionRule
 from edge_agent.contract.words import duration
 from training.artifacts import Run, write_json
 from training.evaluation import plots
 from training.evaluation.evaluate import Evaluation, TestPart
-from training.evaluation.metrics import S_PER_DAY, Metrics
+from training.evaluation.metrics import Metrics
+from training.evaluation.page import Line, Plot, delay, grade_words, listed, number, page, training_plot
 
 MOST_ALARMS = 200
 """Alarms listed; more are a threshold to be changed, not a list to be read."""
@@ -28,26 +25,6 @@ NO_LABELS = (
     "(label_column or labels_file in the recipe) to see."
 )
 """Instead of the figures."""
-
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plot:
-    """A figure of the report."""
-
-    title: str
-    svg: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A figure in numbers, and what it means."""
-
-    title: str
-    figure: str
-    words: str
 
 
 def write_report(run: Run, evaluation: Evaluation) -> str:
@@ -65,21 +42,20 @@ def _figure_lines(run: Run, test: TestPart | None) -> list[str]:
     """The figures one below the other, each with its meaning; or why there are none."""
     if test is None:
         return [NO_LABELS]
-    lines = figures(test.figures)
-    title, figure = max(len(line.title) for line in lines), max(len(line.figure) for line in lines)
     return [
         "Test part of the recording, by its labels:",
-        *(f"  {line.title:<{title}}  {line.figure:>{figure}}  {line.words}" for line in lines),
+        *listed(figures(test.figures)),
         alarmed_words(run.info.decision.rule),
     ]
 
 
 def render(run: Run, evaluation: Evaluation) -> str:
     """The report as HTML."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     test = evaluation.test
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return page(
+        "report.html.jinja",
         info=run.info,
+        what="windows",
         calibration=evaluation.calibration,
         grade_words=grade_words(evaluation.calibration),
         alarmed_words=alarmed_words(run.info.decision.rule),
@@ -91,23 +67,9 @@ def render(run: Run, evaluation: Evaluation) -> str:
         plots=[
             *(_test_plots(run, evaluation, test) if test else []),
             _validation_plot(evaluation),
-            *_training_plot(run),
+            *training_plot(run, "the last training windows"),
         ],
         unknown=evaluation.unknown,
-    )
-
-
-def grade_words(calibration: Calibration) -> str:
-    """The threshold and what it stands on."""
-    words = (
-        f"threshold {calibration.threshold:.4g}, {calibration.grade} from "
-        f"{duration(S_PER_DAY * calibration.normal_days)} of normal data"
-    )
-    if calibration.grade is Grade.COUNTED:
-        return f"{words}: as many alarms were counted as {calibration.alarms_per_day:g} a day allow"
-    words += f"; {duration(3600 * calibration.hours_needed)} more would give a better grade"
-    return words + (
-        ": until then no rate of false alarms is promised" if calibration.grade is Grade.PROVISIONAL else ""
     )
 
 
@@ -126,36 +88,28 @@ def figures(found: Metrics) -> list[Line]:
     return [
         Line(title=title, figure=figure, words=words)
         for title, figure, words in (
-            ("F1", _number(found.f1), "harmonic mean of precision and recall, row by row"),
-            ("precision", _number(found.precision), "share of the alarmed rows that are faulty"),
-            ("recall", _number(found.recall), "share of the faulty rows that are alarmed"),
-            ("accuracy", _number(found.accuracy), "share of all rows that are right"),
-            ("FAR", _number(found.far_percent, " %"), "share of the normal rows that are alarmed"),
-            ("MAR", _number(found.mar_percent, " %"), "share of the faulty rows that are not alarmed"),
-            ("AUC-PR", _number(found.auc_pr), "ranking of faulty above normal rows, whatever the threshold"),
-            ("AUC-ROC", _number(found.auc_roc), "the same; flatters where faults are rare"),
+            ("F1", number(found.f1), "harmonic mean of precision and recall, row by row"),
+            ("precision", number(found.precision), "share of the alarmed rows that are faulty"),
+            ("recall", number(found.recall), "share of the faulty rows that are alarmed"),
+            ("accuracy", number(found.accuracy), "share of all rows that are right"),
+            ("FAR", number(found.far_percent, " %"), "share of the normal rows that are alarmed"),
+            ("MAR", number(found.mar_percent, " %"), "share of the faulty rows that are not alarmed"),
+            ("AUC-PR", number(found.auc_pr), "ranking of faulty above normal rows, whatever the threshold"),
+            ("AUC-ROC", number(found.auc_roc), "the same; flatters where faults are rare"),
             (
                 "VUS-PR",
-                _number(found.vus_pr),
+                number(found.vus_pr),
                 f"AUC-PR that forgives {found.max_buffer // 2} rows at the edges of a fault",
             ),
             ("faults found", f"{events.detected} of {events.events}", "with at least one alarmed row"),
-            ("median delay", _delay(events.median_delay_s), "from the first faulty row to the first alarm"),
+            ("median delay", delay(events.median_delay_s), "from the first faulty row to the first alarm"),
             (
                 "false alarms",
                 str(events.false_alarms),
-                f"joined over a window and the hold-off; {_number(events.false_alarms_per_day)} a day of normal rows",
+                f"joined over a window and the hold-off; {number(events.false_alarms_per_day)} a day of normal rows",
             ),
         )
     ]
-
-
-def _number(value: float | None, unit: str = "") -> str:
-    return "not defined" if value is None else f"{value:.3g}{unit}"
-
-
-def _delay(seconds: float | None) -> str:
-    return "not defined" if seconds is None else duration(seconds)
 
 
 def _test_plots(run: Run, evaluation: Evaluation, test: TestPart) -> list[Plot]:
@@ -194,13 +148,3 @@ def _validation_plot(evaluation: Evaluation) -> Plot:
         svg=plots.score(scored.row, scored.scores, evaluation.calibration.threshold, None),
         words="Normal readings that the fit never saw; the threshold comes from these.",
     )
-
-
-def _training_plot(run: Run) -> list[Plot]:
-    curves = run.metrics["fit"]["curves"]
-    if not curves:
-        return []
-    words = (
-        "Loss on the training windows and, where there are enough, on the last of them, which early stopping watches."
-    )
-    return [Plot(title="Training", svg=plots.training(curves), words=words)]

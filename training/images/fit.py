@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,16 +36,13 @@ from training.images.detector import Curves, FrameSet, ImageData, ImageDetector
 from training.images.detectors import make_image_detector
 from training.images.folders import ImageFolder, Layout, TestImage, read_folder
 from training.images.masking import masked
-from training.images.parts import ImageParts, split_images
+from training.images.parts import FEW_VALIDATION, ImageParts, split_images
 from training.images.recipe import ImageRecipe
-from training.images.stock import Stock, take_stock
+from training.images.stock import Stock, readable, repeated, take_stock
 from training.recipe import RecipeError
 from training.run_folder import finish, fresh_folder, seed_everything, tool_versions
 
 logger = logging.getLogger(__name__)
-
-FEW_VALIDATION = 100
-"""Validation images below which the 0.99 quantile of their scores, which a threshold stands on, is the largest."""
 
 
 def fit_images(recipe: ImageRecipe, text: str, folder: Path, out: Path, *, progress: bool = True) -> FrameRun:
@@ -100,24 +96,6 @@ def check_layout(folder: ImageFolder, detector: ImageDetector[Any]) -> None:
             f"{folder.path}: the detector learns how frames follow each other, so it needs frames in order of time: "
             f"train/0001.png and so on, and perhaps test and labels.csv; got the {folder.layout} layout"
         )
-
-
-def readable(folder: ImageFolder, stock: Stock) -> ImageFolder:
-    """The folder without its unreadable images."""
-    return replace(
-        folder,
-        train=tuple(path for path in folder.train if path in stock.sha256),
-        test=tuple(image for image in folder.test if image.path in stock.sha256),
-    )
-
-
-def repeated(folder: ImageFolder, stock: Stock) -> str:
-    """How many test images are in the training part too, byte for byte; empty where none is."""
-    learned = {stock.sha256[path] for path in folder.train if path in stock.sha256}
-    twice = [image.path for image in folder.test if stock.sha256.get(image.path) in learned]
-    if not twice:
-        return ""
-    return f"{len(twice)} test images are among those to fit on as well, the first is {twice[0]}: figures will flatter"
 
 
 def _split(folder: ImageFolder, recipe: ImageRecipe, detector: ImageDetector[Any]) -> ImageParts:

@@ -29,6 +29,9 @@ FEWEST_TRAINING = 4
 FEWEST_VALIDATION = 2
 """Images that a threshold can be set on at all; it takes some hundred to set it well."""
 
+FEW_VALIDATION = 100
+"""Validation images below which the 0.99 quantile of their scores, which a threshold stands on, is the largest."""
+
 FEWEST_STOPPING = 4
 """Images that early stopping watches: the loss of fewer is chance, so every epoch is run instead."""
 

@@ -89,6 +89,7 @@ class FrameDecisionSettings(DecisionSettings):
     """An anomaly opens when n of the last m frames are above the threshold: 1 of 1 where every frame shows another
     part, 3 of 5 where a camera looks at one scene."""
     m: int = 1
+    """Frames that n counts among."""
     hold_off_s: float = 10.0
     """Quiet seconds before an event closes."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from training.data import DataError
-from training.images.folders import decoded
+from training.images.folders import ImageFolder, decoded
 
 NAMED = 10
 """Unreadable images named in a message; all are in the run folder."""
@@ -56,3 +56,21 @@ def take_stock(paths: Sequence[Path], *, progress: bool) -> Stock:
         except DataError as error:
             stock.unreadable[path] = str(error)
     return stock
+
+
+def readable(folder: ImageFolder, stock: Stock) -> ImageFolder:
+    """The folder without its unreadable images."""
+    return replace(
+        folder,
+        train=tuple(path for path in folder.train if path in stock.sha256),
+        test=tuple(image for image in folder.test if image.path in stock.sha256),
+    )
+
+
+def repeated(folder: ImageFolder, stock: Stock) -> str:
+    """How many test images are in the training part too, byte for byte; empty where none is."""
+    learned = {stock.sha256[path] for path in folder.train if path in stock.sha256}
+    twice = [image.path for image in folder.test if stock.sha256.get(image.path) in learned]
+    if not twice:
+        return ""
+    return f"{len(twice)} test images are among those to fit on as well, the first is {twice[0]}: figures will flatter"
