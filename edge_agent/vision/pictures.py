@@ -44,7 +44,7 @@ CLEAR_BELOW: Final = 0.25
 OPAQUE_FROM: Final = 0.5
 """Heat from which an overlay shows the colour as strongly as it ever does: the threshold."""
 
-MOST_OPAQUE: Final = 0.65
+MOST_OPAQUE: Final = 0.5
 """Largest share of the colour in an overlay: what is strange must still be seen below it."""
 
 OVERLAY_SIDE: Final = 480
@@ -182,7 +182,7 @@ def _coloured(hot: Floats) -> Pixels:
 
 
 def _draw(pixels: Pixels, mark: Mark) -> None:
-    """Draw a box, white with a dark rim, which shows on any ground, and its label above it, or below at the top."""
+    """Draw a box, white with a dark rim, which shows on any ground, and its label above it, or inside at the top."""
     cv2 = _opencv()
     height, width = pixels.shape[:2]
     left, right = (round(x * (width - 1)) for x in mark.box[0::2])
@@ -196,7 +196,7 @@ def _draw(pixels: Pixels, mark: Mark) -> None:
     (wide, high), below = cv2.getTextSize(mark.label, cv2.FONT_HERSHEY_SIMPLEX, size, line)
     high += below + 2 * line
     x = max(0, min(left, width - wide))
-    y = top - line if top - line >= high else min(bottom + line + high, height - 1)
+    y = top - line if top - line >= high else top + line + high
     cv2.rectangle(pixels, (x, y - high), (x + wide, y), _DARK, cv2.FILLED)
     origin = x, y - below - line
     cv2.putText(pixels, mark.label, origin, cv2.FONT_HERSHEY_SIMPLEX, size, _WHITE, line, cv2.LINE_AA)
