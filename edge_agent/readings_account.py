@@ -80,7 +80,7 @@ class ReadingsAccount:
             calibration=self.pipeline.calibration if self.pipeline else None,
             top=top,
             window=self._span(transition, decision),
-            snapshot=self._evidence(transition, window),
+            snapshot=self._evidence(transition, window, text),
         )
 
     def _said(
@@ -122,7 +122,7 @@ class ReadingsAccount:
         start_ns = decision.t_ns - int((rule.window - 1) / rule.rate_hz * NS)
         return Span(start_ns=start_ns, end_ns=decision.t_ns, samples=rule.window)
 
-    def _evidence(self, transition: Transition, window: Floats | None) -> str | None:
+    def _evidence(self, transition: Transition, window: Floats | None, text: str) -> str | None:
         if transition.life is not Life.OPEN or not self._recent:
             return None
         context = Block(
@@ -134,6 +134,7 @@ class ReadingsAccount:
             "event_type": str(transition.kind),
             "t_ns": transition.t_ns,
             "score": transition.score,
+            "text": text,
             "detail": transition.detail,
         }
         try:

@@ -209,6 +209,7 @@ class KeptEvidence:
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[Block, Floats | None]] = {}
+        self.meta: dict[str, dict[str, object]] = {}
         self.frames: dict[str, tuple[FrameNote, bytes, bytes | None, Floats | None]] = {}
         """By event id: note, frame, heatmap and map."""
         self.failing: Exception | None = None
@@ -224,7 +225,7 @@ class KeptEvidence:
     ) -> Path | None:
         if self.failing is not None:
             raise self.failing
-        self.kept[event_id] = (context, window)
+        self.kept[event_id], self.meta[event_id] = (context, window), meta
         return Path(f"{event_id}.npz")
 
     def keep_frame(self, note: FrameNote, *, image: bytes, heatmap: bytes | None, values: Floats | None) -> Path | None:

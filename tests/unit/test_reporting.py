@@ -185,6 +185,7 @@ def test_the_raw_readings_are_kept_beside_an_alert() -> None:
     event = bench.alerts.events[0]
     context, window = bench.evidence.kept[event.id]
     assert event.snapshot == f"{event.id}.npz"
+    assert bench.evidence.meta[event.id]["text"] == event.text
     assert (len(context), window.shape) == (T + 2, (T, 2))
 
 
