@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from training.graph import Outputs, ScoreGraph
 from training.images.detector import Curves, ImageData, ImageDetector
+from training.images.detectors import IMAGE_DETECTORS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +97,7 @@ CLASSES = {
 }
 
 
-@pytest.fixture
-def tiny_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let recipes name them."""
+def let_recipes_name_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add them to the registry for one test."""
     for name, cls in CLASSES.items():
-        monkeypatch.setitem(
-            __import__("training.images.detectors", fromlist=["IMAGE_DETECTORS"]).IMAGE_DETECTORS,
-            name,
-            f"{__name__}:{cls.__name__}",
-        )
+        monkeypatch.setitem(IMAGE_DETECTORS, name, f"{__name__}:{cls.__name__}")

@@ -6,7 +6,6 @@ longest gap of normal recording. All else comes from the ready recipe of the det
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from edge_agent.contract.rate import measured_rate_hz
 from edge_agent.contract.records import Times, read_heading
 from edge_agent.contract.words import counted
 from training.data import DataError, guess_delimiter, numeric_share, parse_times, read_table
-from training.recipe import RecipeError, TimeUnit, parse_recipe, recipe_text
+from training.recipe import RecipeError, TimeUnit, nearest, parse_recipe, recipe_text
 
 READY = Path(__file__).parent / "recipes"
 
@@ -165,9 +164,7 @@ def ready_text(folder: Path, detector: str) -> str:
     """
     known = sorted(path.stem for path in folder.glob("*.toml"))
     if detector not in known:
-        near = difflib.get_close_matches(detector.lower(), known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise RecipeError(f"no ready recipe {detector!r}; {hint}")
+        raise RecipeError(f"no ready recipe {detector!r}; {nearest(detector, known)}")
     return recipe_text(folder / f"{detector}.toml")
 
 

@@ -253,10 +253,14 @@ def table(
     notes = field_notes(settings)
     chosen = settings(**{key: value for key, value in given.items() if key != "type"})
     lines = ["", heading] + ([f"type = {_value(type_name)}"] if type_name else [])
+    inner = ""
     for field in dataclasses.fields(settings):
-        if only is None or field.name in only:
-            lines += _setting(field.name, getattr(chosen, field.name), notes.get(field.name, ""))
-    return "\n".join(lines) + "\n"
+        value = getattr(chosen, field.name)
+        if dataclasses.is_dataclass(value):
+            inner += table(f"{heading[:-1]}.{field.name}]", type(value), dataclasses.asdict(value))
+        elif only is None or field.name in only:
+            lines += _setting(field.name, value, notes.get(field.name, ""))
+    return "\n".join(lines) + "\n" + inner
 
 
 def field_notes(settings: type[Any]) -> dict[str, str]:

@@ -19,7 +19,9 @@ name.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -344,6 +346,13 @@ def recipe_text(path: Path) -> str:
         raise RecipeError(
             f"cannot read the recipe {path}: {error}; `python -m training init data.csv` writes one"
         ) from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not known: the nearest that is, or all."""
+    known = list(known)
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
 
 
 def _check(holds: bool, message: str) -> None:

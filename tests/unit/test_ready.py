@@ -20,6 +20,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's own
 
 FILES = sorted(path.stem for path in READY.glob("*.toml"))
+OF_IMAGES = sorted(path.stem for path in (READY / "images").glob("*.toml"))
 
 
 def test_there_is_one_for_every_detector() -> None:
@@ -63,6 +64,36 @@ def test_the_steps_written_out_are_those_that_a_recipe_without_any_gets() -> Non
     assert recipe.steps == PcaDetector.usual_steps(recipe.windows.rows)
 
 
+def test_there_is_one_for_every_image_detector() -> None:
+    from training.images.detectors import IMAGE_DETECTORS
+
+    assert sorted(IMAGE_DETECTORS) == OF_IMAGES, "run python -m training.ready"
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_that_of_an_image_detector_is_what_it_says_of_itself_and_builds_it(name: str) -> None:
+    from training.images.detectors import make_image_detector
+    from training.images.recipe import parse_image_recipe
+    from training.ready import image_ready_recipe
+
+    text = (READY / "images" / f"{name}.toml").read_text(encoding="utf-8")
+    assert text == image_ready_recipe(name), "run python -m training.ready"
+    assert max(map(len, text.splitlines())) <= 120
+    detector = make_image_detector(parse_image_recipe(text))
+    table = text.partition("\n[detector]\n")[2].partition("\n[training]\n")[0]
+    written = set(re.findall(r"^(?:# )?(\w+) = |^\[detector\.(\w+)\]", table, flags=re.MULTILINE))
+    fields = {field.name for field in dataclasses.fields(detector.Settings)}
+    assert {"type", *fields} <= {name for names in written for name in names}
+
+
+@dataclasses.dataclass
+class Inner:
+    """Settings in a table of their own."""
+
+    deep: int = 1
+    """Inside."""
+
+
 @dataclasses.dataclass
 class Example:
     """Fields as settings have them."""
@@ -75,6 +106,7 @@ class Example:
     bare: str = 'a"b'
     list_of: tuple[int, ...] = (1, 2)
     """EM finds its own."""
+    inner: Inner = dataclasses.field(default_factory=Inner)
 
 
 def test_a_setting_is_explained_beside_it_or_above_it_and_one_without_a_value_is_a_comment() -> None:
@@ -89,5 +121,7 @@ def test_a_setting_is_explained_beside_it_or_above_it_and_one_without_a_value_is
         "# long = …\n"
         'bare = "a\\"b"\n'
         "list_of = [1, 2]  # EM finds its own\n"
+        "\n[example.inner]\ndeep = 1  # inside\n"
     )
-    assert tomllib.loads(text)["example"] == {"type": "x", "plain": 4, "bare": 'a"b', "list_of": [1, 2]}
+    expected = {"type": "x", "plain": 4, "bare": 'a"b', "list_of": [1, 2], "inner": {"deep": 1}}
+    assert tomllib.loads(text)["example"] == expected

@@ -153,5 +153,5 @@ def test_the_folder_of_the_recipe_is_made_where_it_is_missing(tmp_path: Path) ->
 
 
 def test_an_unknown_detector_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="there are agglomerative, bayesian_gaussian"):
+    with pytest.raises(RecipeError, match="known are agglomerative, bayesian_gaussian"):
         write_recipe(write_csv(tmp_path / "m.csv"), "magic", tmp_path / "o.toml", replace=False)

@@ -5,7 +5,6 @@ A new one is a file here, a line in `DETECTORS` and a recipe in `training/recipe
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from edge_agent.contract import strict_json
@@ -38,7 +37,7 @@ from training.detectors.pca import PcaDetector
 from training.detectors.pseudo_labels import PseudoLabelsDetector
 from training.detectors.svm import SvmDetector
 from training.graph import Front
-from training.recipe import Recipe, RecipeError
+from training.recipe import Recipe, RecipeError, nearest
 
 DETECTORS: dict[str, type[Detector[Any]]] = {
     "gaussian": GaussianDetector,
@@ -121,7 +120,5 @@ def class_named(name: str, place: str) -> type[Detector[Any]]:
         RecipeError: there is none of that name; the message has the nearest.
     """
     if name not in DETECTORS:
-        near = difflib.get_close_matches(name.lower(), DETECTORS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(DETECTORS)}"
-        raise RecipeError(f"{place} {name!r} is not known, {hint}")
+        raise RecipeError(f"{place} {name!r} is not known, {nearest(name, DETECTORS)}")
     return DETECTORS[name]

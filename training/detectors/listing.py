@@ -1,4 +1,4 @@
-"""The list of detectors for a person and for programs, from what their modules and classes say of themselves.
+"""The list of detectors, of readings and of images, for a person and for programs, from what they say of themselves.
 
 A module's docstring begins with a line that says what the detector is for. So does a class's with one that says what it
 is; a paragraph that begins with `Source:` or `Sources:` says where the method comes from.
@@ -12,10 +12,15 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from training.detectors import DETECTORS, class_named
+from training.detectors import DETECTORS
 from training.detectors.base import Detector
+from training.images.detector import ImageDetector
+from training.images.detectors import IMAGE_DETECTORS, image_detector
+from training.recipe import RecipeError, nearest
+
+AnyDetector: TypeAlias = type[Detector[Any]] | type[ImageDetector[Any]]
 
 WIDTH = 100
 """Columns of the text."""
@@ -35,7 +40,7 @@ def as_json(names: Sequence[str] = ()) -> str:
 
 def as_table() -> str:
     """What each detector is and its first source, under its family and what it is fitted on."""
-    families = itertools.groupby(DETECTORS.items(), lambda item: (item[1].kind, _needs(item[1])))
+    families = itertools.groupby(_all().items(), lambda item: (item[1].kind, _needs(item[1])))
     told = [
         "\n".join([f"{kind}, fitted on {needs}:", *(_in_short(name, cls) for name, cls in members)])
         for (kind, needs), members in families
@@ -58,36 +63,49 @@ def entries(names: Sequence[str] = ()) -> list[dict[str, Any]]:
     Raises:
         RecipeError: there is none of that name; the message has the nearest.
     """
-    return [_entry(name, class_named(name, "detector")) for name in names or DETECTORS]
+    known = _all()
+    for name in names:
+        if name not in known:
+            raise RecipeError(f"detector {name!r} is not known, {nearest(name, known)}")
+    return [_entry(name, known[name]) for name in names or known]
 
 
-def _entry(name: str, detector: type[Detector[Any]]) -> dict[str, Any]:
+def _all() -> dict[str, AnyDetector]:
+    """Every detector by its name, those of readings first."""
+    return {**DETECTORS, **{name: image_detector(name) for name in IMAGE_DETECTORS}}
+
+
+def _entry(name: str, detector: AnyDetector) -> dict[str, Any]:
     paragraphs = [" ".join(each.split()) for each in inspect.cleandoc(detector.__doc__ or "").split("\n\n")]
     source = next((each for each in paragraphs if each.startswith(("Source:", "Sources:"))), "")
     return {
         "name": name,
+        "input": "images" if issubclass(detector, ImageDetector) else "readings",
         "kind": detector.kind,
         "about": paragraphs[0],
         "needs": _needs(detector),
         "needs_labels": detector.needs_labels,
         "streaming": detector.streaming,
-        "int8": detector.has_body,
+        "int8": issubclass(detector, ImageDetector) or detector.has_body,
         "source": source.partition(":")[2].strip(),
     }
 
 
-def _needs(detector: type[Detector[Any]]) -> str:
+def _needs(detector: AnyDetector) -> str:
     """What it is fitted on."""
+    if issubclass(detector, ImageDetector):
+        takes = "normal images in order of time" if detector.streaming else "normal images"
+        return f"{takes}, and labelled defects" if detector.needs_labels else takes
     takes = "normal readings, one row at a time" if detector.streaming else "normal windows"
     return f"{takes}, and labelled faults" if detector.needs_labels else takes
 
 
-def _purpose(detector: type[Detector[Any]]) -> str:
+def _purpose(detector: AnyDetector) -> str:
     """The first line of its module."""
     return (sys.modules[detector.__module__].__doc__ or "").partition("\n")[0]
 
 
-def _in_short(name: str, detector: type[Detector[Any]]) -> str:
+def _in_short(name: str, detector: AnyDetector) -> str:
     source = _entry(name, detector)["source"].partition(";")[0]
     return (
         f"  {name:<{INDENT - 2}}{_purpose(detector)}\n{'':<{INDENT}}{textwrap.shorten(source, WIDTH, placeholder=' …')}"
@@ -96,16 +114,16 @@ def _in_short(name: str, detector: type[Detector[Any]]) -> str:
 
 def _described(entry: dict[str, Any]) -> str:
     """An entry as text, and where its settings are."""
-    name = entry["name"]
+    name, images = entry["name"], entry["input"] == "images"
+    file, data = (f"training/recipes/{'images/' if images else ''}{name}.toml", "FOLDER" if images else "FILE.csv")
     told = {
         "kind": entry["kind"],
-        "what it is": _purpose(DETECTORS[name]),
+        "what it is": _purpose(_all()[name]),
         "method": entry["about"],
         "fitted on": entry["needs"],
         "ships as": "int8, float16 or float32" if entry["int8"] else "float32",
         "source": entry["source"],
-        "settings": f"training/recipes/{name}.toml explains them; your own recipe: "
-        f"`python -m training init FILE.csv --detector {name}`",
+        "settings": f"{file} explains them; your own recipe: `python -m training init {data} --detector {name}`",
     }
     lines = [_wrapped(f"  {title:<{INDENT - 2}}", words) for title, words in told.items() if words]
     return "\n".join([name, *lines])

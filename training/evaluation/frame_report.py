@@ -159,5 +159,5 @@ def _plots(run: FrameRun, evaluation: FrameEvaluation) -> list[Plot]:
         shown.insert(0, Plot(title="Score of the test frames", svg=svg, words="Light red: labelled anomaly."))
     if judged.figures is not None:
         svg = plots.ranking(truth, judged.test.scores, calibration.threshold)
-        shown.append(Plot(title="Ranking", svg=svg, words="Single images, before N of M."))
+        shown.append(Plot(title="Ranking", svg=svg, words="Single images, whatever N of M."))
     return shown
