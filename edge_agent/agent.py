@@ -32,15 +32,15 @@ from edge_agent.backoff import Backoff
 from edge_agent.clock import SystemClock
 from edge_agent.config import Settings
 from edge_agent.contract import strict_json
-from edge_agent.contract.records import NS, Block
+from edge_agent.contract.records import NS
 from edge_agent.contract.wire import HealthPayload, InfoPayload, Topics, utc_text
 from edge_agent.health.metrics import Machine, Measurements
 from edge_agent.health.notify import notify, watchdog_s
 from edge_agent.health.progress import Progress, Watchdog
 from edge_agent.health.status import StatusError, StatusServer
 from edge_agent.ports import Clock
-from edge_agent.readings_account import ReadingsAccount
-from edge_agent.reporting import Reporter
+from edge_agent.reporting import Account, Item, Reporter
+from edge_agent.watched_camera import WatchedCamera
 from edge_agent.watching import WatchedStream
 
 _log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class Agent:
             session=self.outbox.session,
             boot_id=self._boot_id,
             streams={name: watched.info() for name, watched in self.streams.items()},
-            capabilities=("sensor",),
+            capabilities=("sensor", "camera"),
             config_hash=hashlib.sha256(repr(self._settings).encode()).hexdigest()[:16],
         )
 
@@ -234,10 +234,10 @@ class Agent:
             _log.warning("%s cannot be written: %s", self._state, error)
         _log.info("stopped")
 
-    def _make_stream(self, name: str) -> WatchedStream:
+    def _make_stream(self, name: str) -> WatchedStream | WatchedCamera:
         settings = self._settings
 
-        def reporter(account: ReadingsAccount, own_time: bool) -> Reporter[Block]:
+        def reporter(account: Account[Item], own_time: bool) -> Reporter[Item]:
             return Reporter(
                 stream=name,
                 device=settings.device,
@@ -250,9 +250,11 @@ class Agent:
                 clock_state=lambda: self._measured.clock,
             )
 
-        return WatchedStream(
+        own = settings.streams[name]
+        made: type[WatchedStream | WatchedCamera] = WatchedCamera if own.is_camera else WatchedStream
+        return made(
             name,
-            settings.streams[name],
+            own,
             folder=settings.stream_path(name),
             clock=self._clock,
             keeper=self.evidence,

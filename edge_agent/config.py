@@ -20,11 +20,13 @@ from typing import Any
 from edge_agent.alerts.settings import EvidenceSettings, MqttSettings, OutboxSettings
 from edge_agent.contract.records import Channel
 from edge_agent.contract.wire import check_device, check_stream
-from edge_agent.errors import ConfigError, Problem
+from edge_agent.errors import ConfigError, EdgeAgentError, Problem
 from edge_agent.on_site import LearningSettings
 from edge_agent.pipeline import DecisionSettings, PrefilterSettings
 from edge_agent.scoring.settings import ScoringSettings
+from edge_agent.sources.frame_settings import FRAME_KINDS, FrameSourceSettings
 from edge_agent.sources.settings import KINDS, SourceSettings
+from edge_agent.vision.settings import VisionSettings
 
 DEFAULT_PATH = Path("/etc/edge-agent/config.toml")
 """Where the service keeps its settings; `--config` or EDGE_AGENT_CONFIG name another file."""
@@ -33,26 +35,76 @@ MAX_STREAMS = 16
 """Streams of one agent: each has two threads and a graph of its own, and a small board has four cores."""
 
 
+AnySourceSettings = SourceSettings | FrameSourceSettings
+"""Of a sensor or of a camera; `kind` tells which."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
-    """One sensor and the model that watches it."""
+    """One sensor or camera, and the model that watches it."""
 
-    source: SourceSettings
+    source: AnySourceSettings
     channels: tuple[Channel, ...] = ()
     """Names, order and units of what the source gives; empty: those of the bundle."""
     bundle: str = ""
     """Path of a bundle to run; empty: the one installed with `edge-agent install`."""
     no_data_s: float | None = None
-    """Silence of the source, in seconds, after which it is reported; None: three readings, but at least 10 s."""
+    """Silence of the source, in seconds, after which it is reported; None: three readings or frames, but at least
+    10 s."""
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
     prefilter: PrefilterSettings = field(default_factory=PrefilterSettings)
     decision: DecisionSettings = field(default_factory=DecisionSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
+    camera: VisionSettings = field(default_factory=VisionSettings)
 
     def __post_init__(self) -> None:
-        """Refuse a silence that is always or never."""
+        """Refuse a silence that is always or never, and settings that are for the other kind of stream."""
         if self.no_data_s is not None and not 0 < self.no_data_s <= 7 * 86400:
             raise ValueError(f"no_data_s must be above 0 and at most a week (604800), got {self.no_data_s}")
+        hints, kind = (_NOT_A_CAMERA, "sensor") if not self.is_camera else (_NOT_A_SENSOR, "camera")
+        defaults = {item.name: item.default_factory for item in dataclasses.fields(self)}
+        for name, hint in hints.items():
+            value, empty = getattr(self, name), defaults[name]
+            if value != (() if empty is dataclasses.MISSING else empty()):
+                raise ValueError(f"{name} is not a setting of a {kind} (the source is a {self.source.kind}): {hint}")
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether the source gives frames rather than readings."""
+        return isinstance(self.source, FrameSourceSettings)
+
+    @property
+    def readings_source(self) -> SourceSettings:
+        """The source of a sensor.
+
+        Raises:
+            EdgeAgentError: it is a camera.
+        """
+        if isinstance(self.source, FrameSourceSettings):
+            raise EdgeAgentError(f"the source is a {self.source.kind}, which gives frames: name the stream of a sensor")
+        return self.source
+
+    @property
+    def frames_source(self) -> FrameSourceSettings:
+        """The source of a camera.
+
+        Raises:
+            EdgeAgentError: it is a sensor.
+        """
+        if not isinstance(self.source, FrameSourceSettings):
+            raise EdgeAgentError(
+                f"the source is a {self.source.kind}, which gives readings: name the stream of a camera"
+            )
+        return self.source
+
+
+_NOT_A_SENSOR = {
+    "channels": "a camera has none",
+    "prefilter": "its prefilter is set in [streams.NAME.camera.prefilter]",
+    "learning": "how its scene is learned is set in [streams.NAME.camera.prefilter]",
+}
+_NOT_A_CAMERA = {"camera": "it is for a source of kind " + ", ".join(FRAME_KINDS)}
+"""Settings of the other kind of stream, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +214,7 @@ def _build(cls: type, table: dict[str, Any], place: str, problems: list[Problem]
 def _value(kind: Any, value: Any, place: str, problems: list[Problem]) -> Any:  # noqa: PLR0911 - one for each kind of type
     """Convert one value to the type of its field, noting a problem where it has another."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is SourceSettings:
+    if kind == AnySourceSettings:
         return _source(value, place, problems)
     if origin is typing.Literal:
         return (
@@ -201,11 +253,12 @@ def _source(value: Any, place: str, problems: list[Problem]) -> Any:
     """Build the settings of the source that `kind` names."""
     table = dict(_table(value, place, problems))
     kind = table.pop("kind", None)
-    if kind not in KINDS:
-        options = ", ".join(KINDS)
+    kinds: dict[str, type] = {**KINDS, **FRAME_KINDS}
+    if kind not in kinds:
+        options = ", ".join(kinds)
         problems.append(Problem(place=_join(place, "kind"), message=f"expected one of {options}, got {kind!r}"))
         return None
-    return _build(KINDS[kind], table, place, problems)
+    return _build(kinds[kind], table, place, problems)
 
 
 def _table(value: Any, place: str, problems: list[Problem]) -> dict[str, Any]:

@@ -21,19 +21,19 @@ from edge_agent.contract.words import duration
 from edge_agent.errors import EndOfData, SourceError
 from edge_agent.mailbox import Mailbox
 from edge_agent.ports import Clock, FrameSource
-from edge_agent.watch_loop import READ_TIMEOUT_S, Supervision
+from edge_agent.watch_loop import READ_TIMEOUT_S, Supervision, WatchCounts
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class FrameCounts:
-    """What happened to the frames of a camera since the agent started; the mailbox counts the dropped ones."""
+class FrameCounts(WatchCounts):
+    """What happened to the frames of a camera."""
 
     frames: int = 0
+    frames_unseen: int = 0
+    """Frames that nobody watched: a newer one was there, or the watcher failed on them."""
     reopened: int = 0
-    reader_restarts: int = 0
-    """Failures that were not the source's own errors."""
 
 
 class FrameReader:

@@ -22,13 +22,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from edge_agent.backoff import Backoff
 from edge_agent.config import StreamSettings
-from edge_agent.contract.bundle import Bundle
+from edge_agent.contract.bundle import Bundle, FrameBundle
 from edge_agent.contract.manifest import GraphSpec
-from edge_agent.contract.records import NS, Block, Channel, Decision, Fault, Floats, Score, Unknown
+from edge_agent.contract.records import NS, Block, Channel, Decision, Fault, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo, utc_text
 from edge_agent.errors import BundleError, ManifestError, ScoringError
 from edge_agent.on_site import Learning, SiteModel, gaussian_pipeline
@@ -40,7 +40,7 @@ from edge_agent.scoring.selection import choose
 from edge_agent.sources.settings import make_source
 from edge_agent.stream import Stream
 from edge_agent.update.slots import Slots
-from edge_agent.watch_loop import Supervision
+from edge_agent.watch_loop import Supervision, WatchLoop
 
 _log = logging.getLogger(__name__)
 
@@ -57,29 +57,48 @@ LEARNED_FILE = "learned.json"
 """Name of the Gaussian learned on site where there is no bundle."""
 
 
+B = TypeVar("B", Bundle, FrameBundle)
+Given = TypeVar("Given")
+Given_contra = TypeVar("Given_contra", contravariant=True)
+Told_co = TypeVar("Told_co", covariant=True)
+Told = TypeVar("Told")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Generic[B]):
     """The bundle to run, and what was wrong on the way to it."""
 
-    bundle: Bundle | None
+    bundle: B | None
     problem: str = ""
     others: tuple[Path, ...] = ()
     """What to try where no graph of the bundle runs."""
 
 
-def find_bundle(settings: StreamSettings, folder: Path) -> Found:
+def find_bundle(settings: StreamSettings, folder: Path) -> Found[Bundle]:
     """Read the bundle of a stream: the one named in the settings, else the installed one, else the one before it."""
+    return _first_readable(_places(settings, folder), [], Bundle.read)
+
+
+def find_frame_bundle(settings: StreamSettings, folder: Path) -> Found[FrameBundle]:
+    """Read the bundle of a camera, as `find_bundle` does."""
+    return next_frame_bundle(_places(settings, folder), [])
+
+
+def next_frame_bundle(places: Sequence[Path], problems: list[str]) -> Found[FrameBundle]:
+    """Read the first bundle of a camera that can be read; `problems` gets why the ones before cannot."""
+    return _first_readable(places, problems, FrameBundle.read)
+
+
+def _places(settings: StreamSettings, folder: Path) -> list[Path]:
     slots = Slots(folder / "slots")
-    places = [Path(settings.bundle)] if settings.bundle else [p for p in (slots.current(), slots.previous()) if p]
-    problems: list[str] = []
-    return _first_readable(places, problems)
+    return [Path(settings.bundle)] if settings.bundle else [p for p in (slots.current(), slots.previous()) if p]
 
 
-def _first_readable(places: Sequence[Path], problems: list[str]) -> Found:
+def _first_readable(places: Sequence[Path], problems: list[str], read: Callable[[Path], B]) -> Found[B]:
     """Read the first bundle that can be read; `problems` gets why the ones before cannot."""
     for i, path in enumerate(places):
         try:
-            return Found(bundle=Bundle.read(path), problem="; ".join(problems), others=tuple(places[i + 1 :]))
+            return Found(bundle=read(path), problem="; ".join(problems), others=tuple(places[i + 1 :]))
         except (BundleError, OSError) as error:
             problems.append(f"{path.name}: {error}")
     return Found(bundle=None, problem="; ".join(problems))
@@ -127,7 +146,21 @@ def site_model(folder: Path, spec: GraphSpec) -> SiteModel | None:
     return site
 
 
-class SupervisedScorer:
+class _Scoring(Protocol[Given_contra, Told_co]):
+    """What scorers of windows and of frames have in common."""
+
+    streaming: bool
+
+    def score(self, given: Given_contra, /) -> Told_co: ...
+
+    def reset(self) -> None: ...
+
+    def describe(self) -> dict[str, str | int]: ...
+
+    def infer_p95_ms(self) -> float | None: ...
+
+
+class SupervisedScorer(Generic[Given, Told]):
     """A scorer whose calls the watchdog sees: a network that never returns is found by its name.
 
     Args:
@@ -136,17 +169,17 @@ class SupervisedScorer:
         supervision: told of every call.
     """
 
-    def __init__(self, scorer: Scorer, stream: Stream, supervision: Supervision) -> None:
+    def __init__(self, scorer: _Scoring[Given, Told], stream: WatchLoop[Any, Any], supervision: Supervision) -> None:
         self.streaming = scorer.streaming
         self._scorer, self._supervision = scorer, supervision
         self._name, self._watcher_name = f"{stream.name} scorer", stream.watcher_name
         self.reset, self.describe, self.infer_p95_ms = scorer.reset, scorer.describe, scorer.infer_p95_ms
 
-    def score(self, window: Floats) -> Score:
-        """Score a window, as the scorer does."""
+    def score(self, given: Given, /) -> Told:
+        """Score a window or a frame, as the scorer does."""
         self._supervision.turned(self._name)
         try:
-            return self._scorer.score(window)
+            return self._scorer.score(given)
         finally:
             self._supervision.rested(self._name)
             self._supervision.turned(self._watcher_name)
@@ -197,7 +230,7 @@ class WatchedStream:
         spec = self._found.bundle.manifest.input if self._found.bundle else None
         channels = settings.channels or (spec.channels if spec else ())
         rate_hz = spec.rate_hz if spec else settings.learning.rate_hz
-        self.source = make_source(settings.source, clock=clock, channels=channels, rate_hz=rate_hz)
+        self.source = make_source(settings.readings_source, clock=clock, channels=channels, rate_hz=rate_hz)
         self._account = ReadingsAccount(name, self.source.channels, keeper)
         self.reporter = reporter(self._account, self.source.own_time)
         self._describe: dict[str, Any] = {}
@@ -295,7 +328,7 @@ class WatchedStream:
             except (ScoringError, BundleError) as error:
                 _log.warning("stream %s: the %s graph does not load again: %s", self.name, graph, error)
         problems = [self._found.problem] if self._found.problem else []
-        found = Found(bundle=first, others=self._found.others)
+        found: Found[Bundle] = Found(bundle=first, others=self._found.others)
         while found.bundle is not None:
             try:
                 return self._load(found.bundle, self._preferred(found.bundle), "; ".join(problems))
@@ -307,15 +340,15 @@ class WatchedStream:
         _log.error("stream %s: %s; the Gaussian watches alone", self.name, problem)
         return _Choice(bundle=first, spec=first.manifest.graphs[0], scorer=None, problem=problem)
 
-    def _next_bundle(self, places: tuple[Path, ...], problems: list[str]) -> Found:
+    def _next_bundle(self, places: tuple[Path, ...], problems: list[str]) -> Found[Bundle]:
         """Return the next bundle that can be read and is for the channels of the source."""
-        found = _first_readable(places, problems)
+        found = _first_readable(places, problems, Bundle.read)
         while found.bundle is not None:
             wrong = channel_problem(self.source.channels, found.bundle.manifest.input.channels)
             if not wrong:
                 break
             problems.append(f"{found.bundle.manifest.name} {found.bundle.manifest.version}: {wrong}")
-            found = _first_readable(found.others, problems)
+            found = _first_readable(found.others, problems, Bundle.read)
         return found
 
     def _preferred(self, bundle: Bundle) -> str:
@@ -441,7 +474,7 @@ class WatchedStream:
 
     def state(self) -> str:
         """The stream's state in one word."""
-        return _state(self.reporter.last)
+        return state_of(self.reporter.last)
 
     def health(self) -> StreamHealth:
         """How the stream runs now."""
@@ -463,7 +496,8 @@ class WatchedStream:
         )
 
 
-def _state(last: Decision | None) -> str:
+def state_of(last: Decision | None) -> str:
+    """Return the state of a stream in one word."""
     if last is None:
         return "starting"
     if last.fault is not None:

@@ -60,7 +60,7 @@ def open_source(settings: Settings, stream: str) -> Source:
     spec = found.bundle.manifest.input if found.bundle else None
     try:
         return make_source(
-            own.source,
+            own.readings_source,
             clock=SystemClock(),
             channels=own.channels or (spec.channels if spec else ()),
             rate_hz=spec.rate_hz if spec else own.learning.rate_hz,

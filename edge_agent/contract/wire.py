@@ -388,6 +388,9 @@ class StreamHealth:
     rate_hz: float | None = None
     skipped_share: Annotated[float | None, Rule(about="windows that the prefilter spared the network")] = None
     infer_p95_ms: float | None = None
+    frames_dropped: Annotated[
+        int | None, Rule(minimum=0, about="frames of a camera that nobody watched, since newer ones were there")
+    ] = None
     delegate: str | None = None
     model: str | None = None
     version: str | None = None

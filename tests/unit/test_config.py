@@ -11,9 +11,15 @@ import pytest
 
 from edge_agent.config import Settings, StreamSettings, load, parse
 from edge_agent.errors import ConfigError
+from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
+from edge_agent.sources.picamera import PicameraSettings
 from edge_agent.sources.serial import SerialSettings
+from edge_agent.vision.frame_prefilter import MAX_SKIP_S
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "config.toml"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE, CAMERA = EXAMPLES / "config.toml", EXAMPLES / "camera.toml"
+CAMERA_SOURCE = 'kind = "images"\npath = "/nowhere"\n'
+SENSOR_SOURCE = 'kind = "serial"\nport = "/dev/ttyACM0"\n'
 MINIMAL = 'device = "d"\n[streams.pump.source]\nkind = "serial"\nport = "/dev/ttyACM0"\n'
 
 
@@ -45,8 +51,52 @@ def test_the_defaults_in_the_example_are_the_defaults() -> None:
     assert plain.streams["pump"].scoring == written.streams["pump"].scoring
 
 
+def test_the_example_of_a_camera_can_be_used_as_it_is_and_shows_the_defaults() -> None:
+    plain, written = load(CAMERA).streams["cell"], parse(uncommented(CAMERA.read_text())).streams["cell"]
+    assert plain.is_camera
+    assert plain.camera.localisation.zones[0].name == "belt"
+    assert dataclasses.replace(plain, source=written.source) == dataclasses.replace(
+        written,
+        no_data_s=None,
+        decision=plain.decision,
+        camera=dataclasses.replace(
+            written.camera, prefilter=dataclasses.replace(written.camera.prefilter, mode=None, max_skip_s=None)
+        ),
+    )
+    assert plain.source == written.source
+    assert (written.camera.prefilter.mode, written.camera.prefilter.max_skip_s) == ("watch", MAX_SKIP_S)
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "words"),
+    [
+        (CAMERA_SOURCE, "channels = [{ name = 'a' }]", "a camera has none"),
+        (CAMERA_SOURCE, "prefilter = { max_skip_s = 3.0 }", "[streams.NAME.camera.prefilter]"),
+        (CAMERA_SOURCE, "learning = { readings = 300 }", "[streams.NAME.camera.prefilter]"),
+        (SENSOR_SOURCE, "camera = { health = { dark_luma = 3.0 } }", "network_camera"),
+    ],
+)
+def test_a_setting_of_the_other_kind_of_stream_is_refused_with_a_hint(kind: str, line: str, words: str) -> None:
+    found = problems(f'device = "d"\n[streams.cell]\n{line}\n[streams.cell.source]\n{kind}')
+    assert words in found["streams.cell"]
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "words"),
+    [
+        ("camera.helth = {}", "streams.cell.camera.helth", "did you mean health?"),
+        ("camera.prefilter = { mode = 'gat' }", "streams.cell.camera.prefilter.mode", "gate, watch, off"),
+        ("camera.localisation = { zones = [{ name = 'a' }] }", "streams.cell.camera.localisation.zones[0].polygon", ""),
+        ("camera.localisation = { masks = [[[0, 0], [2, 0], [1, 1]]] }", "streams.cell.camera.localisation", "0..1"),
+    ],
+)
+def test_what_is_wrong_in_the_settings_of_a_camera_is_told_with_its_place(line: str, place: str, words: str) -> None:
+    found = problems(f'device = "d"\n[streams.cell]\n{line}\n[streams.cell.source]\n{CAMERA_SOURCE}')
+    assert words in found[place]
+
+
 def settings_of(cls: type) -> set[str]:
-    """Names of all settings below a class; of the sources those of the serial port."""
+    """Names of all settings below a class; of the sources those of the serial port and of a camera."""
     names = set()
     for field in dataclasses.fields(cls):
         names.add(field.name)
@@ -56,9 +106,10 @@ def settings_of(cls: type) -> set[str]:
     return names
 
 
-def test_the_example_shows_every_setting() -> None:
-    text = EXAMPLE.read_text()
+def test_the_examples_show_every_setting() -> None:
+    text = EXAMPLE.read_text() + CAMERA.read_text()
     known = settings_of(Settings) | settings_of(StreamSettings) | settings_of(SerialSettings)
+    known = known.union(*(settings_of(kind) for kind in (CameraSettings, NetworkCameraSettings, PicameraSettings)))
     missing = {name for name in known if not re.search(rf"\b{name}\b", text)}
     assert not missing
 

@@ -1,0 +1,390 @@
+"""One watched camera put together: its model, its source, its scene, its reporter, its threads.
+
+The counterpart of `watching.py`. What watches, best first: a graph of the installed bundle -> of the one before -> the
+scene that the prefilter learns on site, under the fault `model` where there should be a graph.
+
+Scene and camera reference are kept in the stream's folder: at once when they are learned, the scene as it is followed
+every ten minutes and at the end. A file that cannot be read, or is for other masks, means learning anew.
+
+A watcher made again after a failure goes on with the scene, the reference and the events that are open.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from edge_agent.alerts.credentials import SecretError, read_secret
+from edge_agent.backoff import Backoff
+from edge_agent.config import StreamSettings
+from edge_agent.contract.bundle import FrameBundle
+from edge_agent.contract.decision import DecisionRule
+from edge_agent.contract.frame_manifest import FrameGraphSpec
+from edge_agent.contract.frames import Frame, FrameScore, Pixels
+from edge_agent.contract.prefilter import Mode
+from edge_agent.contract.records import NS, Stage, Unknown
+from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo
+from edge_agent.errors import BundleError, ManifestError, ScoringError
+from edge_agent.files import replace_file
+from edge_agent.frame_account import FrameAccount, FrameKeeper
+from edge_agent.frame_stream import FrameStream
+from edge_agent.pipeline import DecisionSettings
+from edge_agent.ports import Clock, FrameScorer, FrameSource
+from edge_agent.reporting import Reporter
+from edge_agent.scoring.frame_selection import choose_frame_graph
+from edge_agent.sources.camera import NetworkCameraSettings
+from edge_agent.sources.frame_settings import FrameSourceSettings, make_frame_source
+from edge_agent.vision.cadence import Cadence
+from edge_agent.vision.camera_health import CameraHealth
+from edge_agent.vision.camera_view import Reference
+from edge_agent.vision.frame_pipeline import FrameDecision, FramePipeline, Network
+from edge_agent.vision.frame_prefilter import FramePrefilter, FramePrefilterSettings
+from edge_agent.vision.map_watch import MapWatch, Thresholds
+from edge_agent.vision.regions import LocalisationSettings
+from edge_agent.vision.scene_model import SceneModel
+from edge_agent.vision.settings import VisionSettings
+from edge_agent.watch_loop import Supervision
+from edge_agent.watching import (
+    LEAST_SILENCE_S,
+    SILENT_READINGS,
+    Found,
+    SupervisedScorer,
+    find_frame_bundle,
+    next_frame_bundle,
+    state_of,
+)
+
+_log = logging.getLogger(__name__)
+
+SCENE_FILE: Final = "scene.npz"
+"""Name of the learned scene in the stream's folder."""
+REFERENCE_FILE: Final = "camera.npz"
+"""Name of the camera reference in the stream's folder."""
+SAVE_EVERY_S: Final = 600.0
+"""Seconds between two saves of a scene that is followed: what is forgotten by a power cut, 25 kB written each time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraGraph:
+    """A graph that runs on this device."""
+
+    bundle: FrameBundle
+    spec: FrameGraphSpec
+    scorer: FrameScorer
+
+
+def choose_camera_graph(found: Found[FrameBundle], settings: StreamSettings) -> tuple[CameraGraph | None, str]:
+    """Load the first bundle of which a graph runs here; return it, and why nothing better does."""
+    problems = [found.problem] if found.problem else []
+    while found.bundle is not None:
+        bundle, manifest = found.bundle, found.bundle.manifest
+        try:
+            trial, scorer, _ = choose_frame_graph(bundle, settings.scoring)
+        except (ScoringError, BundleError) as error:
+            problems.append(f"{manifest.name} {manifest.version}: {error}")
+            found = next_frame_bundle(found.others, problems)
+        else:
+            return CameraGraph(bundle=bundle, spec=trial.spec, scorer=scorer), "; ".join(problems)
+    return None, "; ".join(problems)
+
+
+def vision_of(bundle: FrameBundle | None, asked: VisionSettings, decision: DecisionSettings) -> VisionSettings:
+    """Return how a camera is watched: what the settings say, and where they do not, the bundle."""
+    places, scene = asked.localisation, asked.prefilter
+    if bundle is not None:
+        frames, prefilter = bundle.manifest.input, bundle.manifest.prefilter
+        places = replace(places, masks=(*frames.masks, *places.masks), zones=places.zones or frames.zones)
+        scene = replace(scene, mode=scene.mode or prefilter.mode, max_skip_s=scene.max_skip_s or prefilter.max_skip_s)
+    scene = replace(
+        scene,
+        masks=(*scene.masks, *places.masks),
+        rule=decision.rule(scene.rule),
+        alarms_per_day=decision.alarms_per_day or scene.alarms_per_day,
+        k=decision.k or scene.k,
+    )
+    return replace(asked, localisation=places, prefilter=scene)
+
+
+def camera_pipeline(
+    graph: CameraGraph | None,
+    vision: VisionSettings,
+    *,
+    health: CameraHealth,
+    prefilter: FramePrefilter | None,
+    decision: DecisionSettings,
+    new_id: Callable[[], str],
+    problem: str = "",
+) -> FramePipeline:
+    """Return the pipeline of a camera as this device runs it.
+
+    Args:
+        graph: what scores; None: the prefilter decides.
+        vision: as `vision_of` gives it.
+        health: of the camera.
+        prefilter: made from the same settings.
+        decision: what the device changes of the bundle's decision.
+        new_id: makes event ids.
+        problem: why there is no graph where there should be one.
+    """
+    network, rule = None, vision.prefilter.rule
+    if graph is not None:
+        rule = decision.rule(graph.bundle.manifest.decision.rule)
+        network = _network(graph, vision.localisation, decision, rule, new_id)
+    return FramePipeline(
+        health=health,
+        prefilter=prefilter,
+        network=network,
+        rule=rule,
+        new_id=new_id,
+        localisation=vision.localisation,
+        model_problem=problem if graph is None else "",
+    )
+
+
+def _network(
+    graph: CameraGraph,
+    places: LocalisationSettings,
+    decision: DecisionSettings,
+    rule: DecisionRule,
+    new_id: Callable[[], str],
+) -> Network:
+    frames, of_map = graph.bundle.manifest.input, graph.spec.map_calibration
+    score = decision.calibration(graph.spec.calibration)
+    thresholds = Thresholds(score=score, map=decision.calibration(of_map) if of_map else score)
+    watch = MapWatch(thresholds, rule, frames.interval_s, new_id, settings=places, stage=Stage.NETWORK)
+    cadence = Cadence(frames.interval_s, frames.warm_up) if graph.scorer.streaming else None
+    return Network(scorer=graph.scorer, watch=watch, cadence=cadence)
+
+
+class SupervisedFrameScorer(SupervisedScorer[Pixels, FrameScore]):
+    """A scorer of frames whose calls the watchdog sees."""
+
+    def __init__(self, scorer: FrameScorer, stream: FrameStream, supervision: Supervision) -> None:
+        super().__init__(scorer, stream, supervision)
+        self.frame_shape = scorer.frame_shape
+
+
+class WatchedCamera:
+    """A camera of the agent: made from its settings, started, asked how it is, stopped.
+
+    Args:
+        name: of the stream.
+        settings: its own.
+        folder: where its bundles, its scene and its reference are.
+        clock: the agent's.
+        keeper: the evidence folder.
+        reporter: makes the reporter, given its account and whether frames carry their own time.
+        new_id: makes event ids.
+        supervision: feeds the watchdog.
+        backoff: for reopening the source.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: StreamSettings,
+        *,
+        folder: Path,
+        clock: Clock,
+        keeper: FrameKeeper,
+        reporter: Callable[[FrameAccount, bool], Reporter[FrameDecision]],
+        new_id: Callable[[], str],
+        supervision: Supervision,
+        backoff: Backoff,
+    ) -> None:
+        self.name, self._settings, self._folder, self._clock = name, settings, folder, clock
+        self._new_id, self._supervision = new_id, supervision
+        self._found = find_frame_bundle(settings, folder)
+        self.source = camera_source(settings.frames_source, clock)
+        bundle = self._found.bundle
+        zones = settings.camera.localisation.zones or (bundle.manifest.input.zones if bundle else ())
+        self._account = FrameAccount(name, keeper, zones)
+        self.reporter = reporter(self._account, self.source.own_time)
+        self.pipeline: FramePipeline | None = None
+        """What watches now; None before the model is loaded."""
+        self._describe: dict[str, Any] = {}
+        self._health: CameraHealth | None = None
+        self._prefilter: FramePrefilter | None = None
+        self._saved_ns = clock.monotonic_ns()
+        self._saved: dict[str, object] = {}
+        self.stream = FrameStream(
+            name,
+            self.source,
+            self._make_watcher,
+            self,
+            clock=clock,
+            no_data_s=silence_s(settings),
+            supervision=supervision,
+            backoff=backoff,
+        )
+
+    # What the stream asks of its watcher and its sink.
+
+    def feed(self, frame: Frame) -> FrameDecision | None:
+        """Decide a frame, and keep what was learned with it."""
+        assert self.pipeline is not None  # noqa: S101 - made with the watcher
+        decided = self.pipeline.feed(frame)
+        self._keep()
+        return decided
+
+    def unknown(self, unknown: Unknown) -> FrameDecision:
+        """Decide a fault found outside the frames."""
+        assert self.pipeline is not None  # noqa: S101 - made with the watcher
+        return self.pipeline.unknown(unknown)
+
+    def decided(self, decided: FrameDecision) -> None:
+        """Report what was decided."""
+        self.reporter.decided(decided, [decided.decision])
+
+    def settle(self, *, end: bool = False) -> None:
+        """Publish what was held back; at the end, keep the scene."""
+        self.reporter.settle(end=end)
+        if end:
+            self._keep(end=True)
+
+    # The model, and what was learned on site.
+
+    def _make_watcher(self) -> WatchedCamera:
+        graph, problem = choose_camera_graph(self._found, self._settings)
+        note = ""
+        if graph is not None:
+            manifest = graph.bundle.manifest
+            self.reporter.model = ModelRef(name=manifest.name, version=manifest.version, sha256=graph.bundle.sha256)
+            self._describe = graph.scorer.describe()
+            graph = replace(graph, scorer=SupervisedFrameScorer(graph.scorer, self.stream, self._supervision))
+            note = f"{manifest.name} {manifest.version} watches, since {problem}" if problem else ""
+        if problem:
+            _log.error("stream %s: %s", self.name, note or f"{problem}; the scene alone is watched")
+        vision = vision_of(graph.bundle if graph else None, self._settings.camera, self._settings.decision)
+        self._health = self._health or CameraHealth(vision.health, self._load_reference())
+        self._make_prefilter(vision.prefilter, needed=graph is None)
+        self.pipeline = camera_pipeline(
+            graph,
+            vision,
+            health=self._health,
+            prefilter=self._prefilter,
+            decision=self._settings.decision,
+            new_id=self._new_id,
+            problem=problem,
+        )
+        self.pipeline.restore(self.reporter.open_before())
+        self._account.pipeline = self.pipeline
+        self.reporter.use(self.reporter.model, self.pipeline.open_events, note)
+        return self
+
+    def _make_prefilter(self, settings: FramePrefilterSettings, *, needed: bool) -> None:
+        """Make the prefilter with the scene of before, unless there is one already; `off` where it is not needed."""
+        if settings.mode is Mode.OFF and not needed:
+            self._prefilter = None
+        elif self._prefilter is None or self._prefilter.settings != settings:
+            try:
+                self._prefilter = FramePrefilter(settings, self._load_scene())
+            except ValueError as error:
+                _log.warning("stream %s: %s: learning it anew", self.name, error)
+                self._prefilter = FramePrefilter(settings)
+
+    def _load_scene(self) -> SceneModel | None:
+        try:
+            scene = SceneModel.load(self._folder / SCENE_FILE)
+        except FileNotFoundError:
+            return None
+        except ManifestError as error:
+            _log.warning("stream %s: %s", self.name, error)
+            return None
+        self._saved[SCENE_FILE] = scene.calibration
+        return scene
+
+    def _load_reference(self) -> Reference | None:
+        try:
+            reference = Reference.from_npz((self._folder / REFERENCE_FILE).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ManifestError) as error:
+            _log.warning("stream %s: %s", self.name, error)
+            return None
+        self._saved[REFERENCE_FILE] = reference
+        return reference
+
+    def _keep(self, *, end: bool = False) -> None:
+        """Write what was learned since, and the scene as it was followed where that is due."""
+        scene = self._prefilter.model if self._prefilter else None
+        reference = self._health.reference if self._health else None
+        now_ns = self._clock.monotonic_ns()
+        due = end or now_ns - self._saved_ns >= SAVE_EVERY_S * NS
+        if scene and (due or self._saved.get(SCENE_FILE) is not scene.calibration):
+            self._saved_ns = now_ns
+            self._write(SCENE_FILE, scene.calibration, scene.to_bytes())
+        if self._saved.get(REFERENCE_FILE) is not reference:
+            self._write(REFERENCE_FILE, reference, reference.to_bytes() if reference else b"")
+
+    def _write(self, name: str, mark: object, content: bytes) -> None:
+        """Write a file, or remove it where it is to be empty; what was written is known by its mark."""
+        self._saved[name] = mark
+        path = self._folder / name
+        try:
+            if content:
+                replace_file(path, content)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("stream %s: %s cannot be kept (%s); a restart learns it again", self.name, name, error)
+
+    # How it is.
+
+    def info(self) -> StreamInfo:
+        """What the stream is, for the birth message."""
+        calibration = self.pipeline.calibration if self.pipeline else None
+        return StreamInfo(
+            channels=(),
+            units=(),
+            model=self.reporter.model,
+            grade=calibration.grade if calibration else None,
+            hours_needed=calibration.hours_needed if calibration else None,
+        )
+
+    def state(self) -> str:
+        """The stream's state in one word."""
+        return state_of(self.reporter.last)
+
+    def health(self) -> StreamHealth:
+        """How the stream runs now."""
+        last, pipeline = self.reporter.last, self.pipeline
+        network = pipeline.network if pipeline else None
+        calibration = pipeline.calibration if pipeline else None
+        heard_ns, rate_hz = self.stream.heard_ns, self.stream.rate_hz
+        return StreamHealth(
+            state=self.state(),
+            detail=self.reporter.detail_of(last) if last else "",
+            sample_age_s=None if heard_ns is None else round((self._clock.monotonic_ns() - heard_ns) / NS, 3),
+            rate_hz=None if rate_hz is None else round(rate_hz, 2),
+            frames_dropped=self.stream.counts.frames_unseen,
+            skipped_share=round(pipeline.counts.skipped_share, 4) if pipeline and network else None,
+            infer_p95_ms=network.scorer.infer_p95_ms() if network else None,
+            delegate=str(self._describe.get("kernels", "")) or None,
+            model=self.reporter.model.name if self.reporter.model else None,
+            version=self.reporter.model.version if self.reporter.model else None,
+            alarms_per_day=self.reporter.alarms_per_day(),
+            alarms_per_day_asked=calibration.alarms_per_day if calibration else None,
+        )
+
+
+def camera_source(settings: FrameSourceSettings, clock: Clock) -> FrameSource:
+    """Make the source of a camera, with its password where it has one."""
+    password = ""
+    if isinstance(settings, NetworkCameraSettings) and settings.password_file:
+        try:
+            password = read_secret(settings.password_file)
+        except SecretError as error:
+            _log.error("%s: %s; it is asked without a password", settings.shown, error)
+    return make_frame_source(settings, clock, password=password)
+
+
+def silence_s(settings: StreamSettings) -> float:
+    """Return the silence of a camera that is reported, seconds."""
+    if settings.no_data_s is not None:
+        return settings.no_data_s
+    rate_hz = getattr(settings.source, "rate_hz", 0.0) * (getattr(settings.source, "speed", 1.0) or 1.0)
+    return max(LEAST_SILENCE_S, SILENT_READINGS / rate_hz) if rate_hz else LEAST_SILENCE_S
