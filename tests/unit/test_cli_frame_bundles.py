@@ -12,6 +12,7 @@ from edge_agent.cli.describing import describe
 from edge_agent.config import load
 from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.frame_manifest import FrameManifest
+from tests import bundles
 from tests.frame_bundles import bundle_bytes, manifest, members, running_bundle
 
 SENSOR = """\
@@ -21,6 +22,13 @@ channels = [{ name = "pressure", unit = "bar" }, { name = "flow", unit = "l/min"
 [streams.cell.source]
 kind = "serial"
 port = "/dev/ttyUSB7"
+"""
+
+CAMERA = """\
+device = "bench"
+[streams.cell.source]
+kind = "camera"
+device = "/dev/video7"
 """
 
 
@@ -92,6 +100,24 @@ def test_a_bundle_for_a_camera_is_not_installed_for_a_sensor(
     assert main(["install", "--config", str(config), str(bundle)]) == 1
     assert "it is for the frames of a camera, the source of the stream is of kind 'serial'" in capsys.readouterr().err
     assert not (load(config).stream_path("cell") / "slots").exists()
+
+
+def test_it_is_installed_for_a_camera(bundle: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(CAMERA)
+    assert main(["install", "--config", str(config), str(bundle), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["stream"], told["name"], told["graph"]) == ("cell", "weld", "float32")
+    slot = load(config).stream_path("cell") / "slots" / "current"
+    assert slot.read_bytes() == bundle.read_bytes()
+
+
+def test_a_bundle_for_sensors_is_not_installed_for_a_camera(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(CAMERA)
+    (tmp_path / "pump.bundle").write_bytes(bundles.bundle_bytes())
+    assert main(["install", "--config", str(config), str(tmp_path / "pump.bundle")]) == 1
+    assert "it is for the readings of sensors, the source of the stream is of kind 'camera'" in capsys.readouterr().err
 
 
 def test_replay_of_readings_refuses_a_bundle_for_a_camera(
