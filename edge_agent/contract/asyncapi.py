@@ -114,7 +114,8 @@ MESSAGES = (
         payload=None,
         qos=1,
         retain=True,
-        about="Where that frame is strange: dark where all is as usual, the middle of the colours at the threshold.",
+        about="Where the frame of the latest anomaly is strange: dark where all is as usual, the middle of the colours "
+        "at the threshold. A fault of the camera has an image alone, so the ids tell which belong together.",
         content_type=_JPEG,
     ),
 )
