@@ -67,35 +67,33 @@ class Sensor:
             self.unplug()
 
 
-class AgentProcess:
-    """`edge-agent run` in a process of its own, with its settings and state in a folder."""
+class AgentRun:
+    """`edge-agent run` in a process of its own, with its settings and state in a folder.
 
-    def __init__(
-        self, folder: Path, broker: Broker, sensor: Sensor, bundle: Path | None = None, extra: str = ""
-    ) -> None:
+    Args:
+        folder: of settings, state and log.
+        broker: to connect to.
+        streams: the settings of the streams, TOML.
+    """
+
+    def __init__(self, folder: Path, broker: Broker, streams: str) -> None:
         self.folder = folder
         self.config = folder / "config.toml"
         self.process: subprocess.Popen[bytes] | None = None
-        channels = ", ".join(f'{{ name = "{c.name}", unit = "{c.unit}" }}' for c in PUMP_CHANNELS)
-        of_bundle = f'bundle = "{bundle}"' if bundle else f"channels = [{channels}]"
+        self._broker = broker
+        self.configure(streams)
+
+    def configure(self, streams: str) -> None:
+        """Write the settings, for the next start."""
         self.config.write_text(f"""\
 device = "bench"
-state_dir = "{folder / "state"}"
+state_dir = "{self.folder / "state"}"
 
 [mqtt]
 host = "127.0.0.1"
-port = {broker.port}
+port = {self._broker.port}
 
-[streams.pump]
-{of_bundle}
-{extra}
-
-[streams.pump.source]
-kind = "serial"
-port = "{sensor.link}"
-columns = ["time", {", ".join(f'"{name}"' for name in NAMES)}]
-time_column = "time"
-""")
+{streams}""")
 
     @property
     def log(self) -> str:
@@ -147,3 +145,28 @@ time_column = "time"
         self._end(signal.SIGKILL)
         if error is not None:
             print(self.log[-6000:])
+
+
+class AgentProcess(AgentRun):
+    """An agent that watches a pump at a serial port."""
+
+    def __init__(
+        self, folder: Path, broker: Broker, sensor: Sensor, bundle: Path | None = None, extra: str = ""
+    ) -> None:
+        channels = ", ".join(f'{{ name = "{c.name}", unit = "{c.unit}" }}' for c in PUMP_CHANNELS)
+        of_bundle = f'bundle = "{bundle}"' if bundle else f"channels = [{channels}]"
+        super().__init__(
+            folder,
+            broker,
+            f"""\
+[streams.pump]
+{of_bundle}
+{extra}
+
+[streams.pump.source]
+kind = "serial"
+port = "{sensor.link}"
+columns = ["time", {", ".join(f'"{name}"' for name in NAMES)}]
+time_column = "time"
+""",
+        )
