@@ -174,7 +174,12 @@ class Judge:
     """Judges graphs on the images of a run."""
 
     def __init__(self, run: FrameRun, *, progress: bool = False) -> None:
-        """Read the masks of the test images; `progress` draws bars."""
+        """Read the masks of the test images; `progress` draws bars.
+
+        Raises:
+            DataError: an image is not there any more.
+        """
+        frames_of(run, (*run.parts.validation, *(image.file for image in run.parts.test)))
         self.run, self.images, self._progress = run, run.parts.test[run.input.warm_up :], progress
         self.truth = np.array([image.defective for image in self.images], bool)
         """Which of `images` are defective."""

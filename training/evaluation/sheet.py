@@ -121,7 +121,7 @@ def overlaid(pixels: Pixels, area: Floats, calibration: Calibration, mask: Mask 
     heat = np.clip(usual / 2, 0, 1)
     colours = cv2.cvtColor(cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     share = (MOST_COLOUR * np.minimum(2 * heat, 1))[..., np.newaxis]
-    shown = np.asarray(pixels * (1 - share) + colours * share, np.uint8)
+    shown = np.asarray(np.rint(pixels * (1 - share) + colours * share), np.uint8)
     if mask is not None:
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(shown, outlines, -1, OUTLINE_RGB, 1)

@@ -52,4 +52,4 @@ def bundle_graphs(path: Path, run: FrameRun) -> dict[str, BundleGraph]:
             if spec.format is not GraphFormat.EDGETPU
         }
     except EdgeAgentError as error:
-        raise DataError(str(error)) from error
+        raise DataError(f"{path}: {error}") from error

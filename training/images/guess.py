@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.contract.words import counted
+from training.data import DataError
 from training.guess import Written, model_name, ready_text, toml_text
 from training.images.folders import ImageFolder, Layout, read_folder
 from training.images.parts import FEW_VALIDATION
@@ -58,7 +59,7 @@ def look(path: Path, *, progress: bool) -> Found:
     stock = take_stock([*folder.train, *(image.path for image in folder.test)], progress=progress)
     sound = readable(folder, stock)
     if not sound.train:
-        raise RecipeError(f"{path}: no normal image can be read; {stock.remark()}")
+        raise DataError(f"{path}: no normal image can be read; {stock.remark()}")
     return Found(folder=sound, stock=stock, validation=round(settings.validation_share * len(sound.train)))
 
 
