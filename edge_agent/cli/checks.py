@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from edge_agent.cli.reading import blocks_for, open_source
+from edge_agent.alerts.credentials import SecretError, check_secret
+from edge_agent.cli.reading import blocks_for, frames_for, open_camera, open_source
 from edge_agent.config import Settings
-from edge_agent.contract.records import Block
+from edge_agent.contract.bundle import Bundle, FrameBundle
+from edge_agent.contract.frames import Frame, small_luma
+from edge_agent.contract.records import NS, Block
 from edge_agent.contract.windows import measured_rate_hz
 from edge_agent.errors import EdgeAgentError, Problem, ScoringError
 from edge_agent.ports import Source
+from edge_agent.scoring.frame_selection import choose_frame_graph
+from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.discovery import unstable_name
 from edge_agent.sources.serial import SerialSettings
-from edge_agent.watching import bundle_scorer, channel_problem, find_bundle
+from edge_agent.vision.camera_health import CameraHealthSettings
+from edge_agent.vision.camera_view import HEIGHT, WIDTH, View
+from edge_agent.watching import Found, bundle_scorer, channel_problem, find_bundle, find_frame_bundle
 
 RATE_TOLERANCE = 0.1
 """Relative difference of a source's rate from the bundle's that is refused, as at run time."""
@@ -28,6 +37,8 @@ MOST_DROPPED = 0.01
 """Lines not understood, as a share of the readings, above which something is wrong; a banner at boot is below."""
 LEAST_READINGS = 20
 """Readings below which no rate can be told."""
+B = TypeVar("B", Bundle, FrameBundle)
+_BY_ID = "name it by its path below /dev/v4l/by-id"
 LEAST_FREE_BYTES = 64 << 20
 """Free disk space below which alerts and evidence are at risk."""
 
@@ -68,29 +79,85 @@ def check_socket(settings: Settings) -> Iterator[Problem]:
 
 def check_bundle(settings: Settings, name: str) -> Iterator[Problem]:
     """Can the model be read and run here, and is it for the channels of the settings?"""
-    stream = settings.streams[name]
-    place = f"streams.{name}.bundle"
-    found = find_bundle(stream, settings.stream_path(name))
-    if found.problem:
-        yield Problem(place=place, message=found.problem, hint="edge-agent install BUNDLE puts a good one there")
-    if found.bundle is None:
-        if not found.problem:
-            hint = "edge-agent install BUNDLE, or leave it so: the agent learns a Gaussian on site"
-            yield Note(place=place, message="no bundle is installed", hint=hint)
+    stream, folder = settings.streams[name], settings.stream_path(name)
+    if stream.is_camera:
+        frames = find_frame_bundle(stream, folder)
+        yield from _installed(frames, name, lambda bundle: choose_frame_graph(bundle, stream.scoring))
         return
-    try:
-        bundle_scorer(found.bundle, stream)
-    except ScoringError as error:
-        yield Problem(
-            place=f"streams.{name}.scoring", message=str(error), hint="edge-agent bench BUNDLE shows what runs here"
-        )
-    if stream.channels and (problem := channel_problem(stream.channels, found.bundle.manifest.input.channels)):
+    found = find_bundle(stream, folder)
+    yield from _installed(found, name, lambda bundle: bundle_scorer(bundle, stream))
+    if (
+        found.bundle
+        and stream.channels
+        and (problem := channel_problem(stream.channels, found.bundle.manifest.input.channels))
+    ):
         hint = "change channels in the settings, or train for these channels"
         yield Problem(place=f"streams.{name}.channels", message=problem, hint=hint)
 
 
+def _installed(found: Found[B], name: str, load: Callable[[B], object]) -> Iterator[Problem]:
+    """Is there a bundle, and does a graph of it run here?"""
+    place = f"streams.{name}.bundle"
+    if found.problem:
+        yield Problem(place=place, message=found.problem, hint="edge-agent install BUNDLE puts a good one there")
+    if found.bundle is None:
+        if not found.problem:
+            hint = "edge-agent install BUNDLE, or leave it so: the agent learns on site what is normal"
+            yield Note(place=place, message="no bundle is installed", hint=hint)
+        return
+    try:
+        load(found.bundle)
+    except ScoringError as error:
+        yield Problem(
+            place=f"streams.{name}.scoring", message=str(error), hint="edge-agent bench BUNDLE shows what runs here"
+        )
+
+
+def check_camera(settings: Settings, name: str, seconds: float) -> Iterator[Problem]:
+    """Does the camera open, and what does it show?"""
+    stream, place = settings.streams[name], f"streams.{name}.source"
+    source = stream.frames_source
+    if isinstance(source, NetworkCameraSettings) and source.password_file:
+        try:
+            check_secret(source.password_file)
+        except SecretError as error:
+            yield Problem(place=f"{place}.password_file", message=str(error))
+    if isinstance(source, CameraSettings) and source.device.startswith("/dev/video"):
+        yield Note(place=f"{place}.device", message=f"{source.device} may be another camera tomorrow", hint=_BY_ID)
+    camera = open_camera(settings, name)
+    times: list[int] = []
+    last: Frame | None = None
+    try:
+        for frame in frames_for(camera, seconds, f"looking through {name}"):
+            last = frame
+            times.append(time.monotonic_ns())
+    except EdgeAgentError as error:
+        yield Problem(place=place, message=str(error))
+        return
+    if last is None:
+        said = camera.status().get("last_error")
+        hint = "is the camera connected, and not covered by another program?"
+        yield Problem(place=place, message=f"no frame in {seconds:g} s" + (f"; {said}" if said else ""), hint=hint)
+        return
+    yield from _looks(last, times, place, stream.camera.health)
+
+
+def _looks(frame: Frame, times: list[int], place: str, health: CameraHealthSettings) -> Iterator[Problem]:
+    """Say what a camera shows: size, rate, and whether there is light."""
+    width, height = frame.size
+    rate = f" at {(len(times) - 1) * NS / (times[-1] - times[0]):.3g} frames a second" if len(times) > 1 else ""
+    yield Note(place=place, message=f"{width} x {height} pixels{rate}")
+    bright = View.of(small_luma(frame.pixels, HEIGHT, WIDTH)).bright
+    if bright < health.dark_luma:
+        message = f"the picture is dark: luma {bright:.0f} of 255, expected {health.dark_luma:.0f} or more"
+        yield Problem(place=place, message=message, hint="is the light on and the lens free?")
+
+
 def check_source(settings: Settings, name: str, seconds: float) -> Iterator[Problem]:
     """Does the source open, and does it give what is wanted, at its rate?"""
+    if settings.streams[name].is_camera:
+        yield from check_camera(settings, name, seconds)
+        return
     stream, place = settings.streams[name], f"streams.{name}.source"
     if isinstance(stream.source, SerialSettings) and (warning := unstable_name(stream.source.port)):
         yield Note(place=f"{place}.port", message=warning)
@@ -164,14 +231,16 @@ def check_broker(settings: Settings) -> Iterator[Problem]:
 
 
 def check_ports(settings: Settings) -> Iterator[Problem]:
-    """Has every port one stream?"""
+    """Has every port and every camera one stream?"""
     taken: dict[str, str] = {}
     for name, stream in settings.streams.items():
-        if isinstance(stream.source, SerialSettings):
-            other = taken.setdefault(os.path.realpath(stream.source.port), name)
+        held = {SerialSettings: "port", CameraSettings: "device"}.get(type(stream.source))
+        if held:
+            path = getattr(stream.source, held)
+            other = taken.setdefault(os.path.realpath(path), name)
             if other != name:
-                message = f"{stream.source.port} is the port of stream {other}, too"
-                yield Problem(place=f"streams.{name}.source.port", message=message, hint="a port has one reader")
+                message = f"{path} is the {held} of stream {other}, too"
+                yield Problem(place=f"streams.{name}.source.{held}", message=message, hint=f"a {held} has one reader")
 
 
 def all_problems(settings: Settings, *, hardware: bool, seconds: float) -> Iterator[Problem]:

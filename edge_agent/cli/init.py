@@ -1,4 +1,4 @@
-"""`init`: the settings file, written for the sensor that is there."""
+"""`init`: the settings file, written for the sensor that is there; for a camera by `camera_init.py`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edge_agent.cli.reading import Progress
 from edge_agent.config import parse
 from edge_agent.contract.wire import check_device, check_stream
 from edge_agent.errors import EdgeAgentError, FrameError, SourceUnavailable
+from edge_agent.sources.camera import cameras
 from edge_agent.sources.discovery import ports, unstable_name
 from edge_agent.sources.guess import Guess, guess
 from edge_agent.sources.serial import SerialSettings, open_port
@@ -42,7 +43,9 @@ class Sample:
 
 
 def init(arguments: argparse.Namespace) -> int:
-    """Listen to a port and write the settings."""
+    """Listen to a port, or look through a camera, and write the settings."""
+    if arguments.camera:
+        return _init_camera(arguments)
     if not arguments.port:
         return _list_ports()
     out, device = Path(arguments.out), arguments.device or _host_name()
@@ -54,10 +57,9 @@ def init(arguments: argparse.Namespace) -> int:
         baud, found = _listen(port, bauds, arguments.seconds)
     except FrameError as error:
         raise SourceUnavailable(f"{port}: {error}") from error
-    text = settings_text(device=device, stream=arguments.stream, port=port, baud=baud, found=found, mqtt=mqtt)
-    parse(text, str(out))
-    with out.open("w" if arguments.force else "x", encoding="utf-8") as file:
-        file.write(text)
+    stream = arguments.stream or "sensor"
+    text = settings_text(device=device, stream=stream, port=port, baud=baud, found=found, mqtt=mqtt)
+    _write(out, text, force=arguments.force)
     rate = f"{found.rate_hz:.4g} a second" if found.rate_hz else "too few to tell their rate"
     heard = f"{found.readings} readings of {len(found.channels)} channels ({found.settings.format}) at {baud} baud"
     print(f"heard {heard}, {rate}; {found.dropped} not understood")
@@ -67,13 +69,38 @@ def init(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _init_camera(arguments: argparse.Namespace) -> int:
+    from edge_agent.cli.camera_init import camera_settings, camera_text, first_frame
+
+    out, device = Path(arguments.out), arguments.device or _host_name()
+    if arguments.port:
+        raise Misused("--port is for a sensor and --camera for a camera: name one of them")
+    source, mqtt = camera_settings(arguments.camera), _checked(arguments, device, "/dev/null")
+    _check_out(out, force=arguments.force)
+    frame = first_frame(source, arguments.seconds)
+    stream = arguments.stream or "camera"
+    _write(out, camera_text(device=device, stream=stream, source=source, mqtt=mqtt), force=arguments.force)
+    print(f"saw {frame.size[0]} x {frame.size[1]} pixels of {frame.source}")
+    print(f"wrote {out}; then: edge-agent check --config {out}, and edge-agent run --config {out}")
+    return 0
+
+
+def _write(out: Path, text: str, *, force: bool) -> None:
+    parse(text, str(out))
+    with out.open("w" if force else "x", encoding="utf-8") as file:
+        file.write(text)
+
+
 def _list_ports() -> int:
-    """Print the ports that are there, a line each."""
-    there = ports()
+    """Print the ports and cameras that are there, a line each."""
+    there, seen = ports(), cameras()
     if there:
         print("which one? edge-agent init --port PORT, with one of:", *there, sep="\n  ")
+    if seen:
+        print("which one? edge-agent init --camera DEVICE, with one of:", *seen, sep="\n  ")
+    if there or seen:
         return 0
-    print("no serial port was found: is it plugged in, and does `ls /dev/serial/by-id` show it?")
+    print("no port and no camera was found: is it plugged in, and does `ls /dev/serial/by-id /dev/v4l/by-id` show it?")
     return EXIT_UNAVAILABLE
 
 
@@ -82,7 +109,7 @@ def _checked(arguments: argparse.Namespace, device: str, port: str) -> MqttSetti
     host, _, number = arguments.broker.partition(":")
     try:
         check_device(device)
-        check_stream(arguments.stream)
+        check_stream(arguments.stream or "sensor")
         if arguments.baud is not None:
             SerialSettings(port=port, baud=arguments.baud)
         if number and not number.isdecimal():

@@ -98,6 +98,10 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     settings = load(config_path(arguments.config))
     stream = pick_stream(settings, arguments.stream)
+    if settings.streams[stream].is_camera:
+        from edge_agent.cli.scene import learn_anew
+
+        return learn_anew(arguments, settings, stream)
     path = settings.stream_path(stream) / SITE_FILE
     if arguments.undo:
         return _undo(path, as_json=arguments.json)

@@ -144,16 +144,23 @@ def _init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 example:
   edge-agent init                                                  list the ports
   edge-agent init --port /dev/serial/by-id/usb-... --out config.toml
+  edge-agent init --camera /dev/v4l/by-id/usb-... --out config.toml
+  edge-agent init --camera rtsp://camera.local/stream1 --out config.toml
 
 Guesses baud rate, format, names and units of the channels, and the rate; look at what it wrote before you use it.
 A sensor that speaks less than once a second needs longer: --seconds 60 for one reading every 10 s.
 Formats it knows: CSV with or without a header, key=value, JSON, binary frames (docs/line-protocol.md)."""
-    text = "listen to a port for 10 s and write the settings file"
+    text = "listen to a port for 10 s, or look through a camera, and write the settings file"
     parser = _command(commands, "init", text, ("init", "init"), teach=teach)
-    parser.add_argument("--port", help="serial port; without it the ports found are listed")
+    parser.add_argument("--port", help="serial port; without it the ports and cameras found are listed")
+    parser.add_argument(
+        "--camera",
+        metavar="CAMERA",
+        help="device path, rtsp:// or http:// address, picamera, folder of images or video",
+    )
     parser.add_argument("--baud", type=int, help="baud rate (default: the usual ones are tried)")
     parser.add_argument("--seconds", type=duration_s, default=10.0, help="how long to listen (default: 10)")
-    parser.add_argument("--stream", default="sensor", help="name of the stream in topics (default: sensor)")
+    parser.add_argument("--stream", help="name of the stream in topics (default: sensor, or camera)")
     parser.add_argument("--device", help="name of this device in topics (default: the host name)")
     parser.add_argument("--broker", default="localhost", help="MQTT broker, HOST or HOST:PORT (default: localhost)")
     parser.add_argument(
@@ -191,14 +198,31 @@ example:
   edge-agent record --config config.toml --for 2h --out normal.csv.gz
 
 Writes time (seconds since 1970), then a column per channel named `pressure [bar]`; a missing value is empty. Ctrl-C
-keeps what is there. A port that goes away is waited for. Then, on the workstation: python -m training init FILE"""
-    text = "record readings as CSV for training (stop the service first: a port has one reader)"
+keeps what is there. A port that goes away is waited for. Then, on the workstation: python -m training init FILE
+
+of a camera:
+  edge-agent record --config config.toml --for 2h --every 5s --out parts
+
+Writes an image every 5 s into parts/normal. Then, on the workstation: python -m training init parts"""
+    text = "record readings as CSV, or frames as images, for training (stop the service first: a port has one reader)"
     parser = _command(
         commands, "record", text, ("recording", "record"), teach=teach, config=True, stream=True, json=True
     )
     parser.add_argument(
-        "--out", required=True, metavar="FILE", help="CSV to write, never overwritten; .csv.gz is compressed"
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="CSV to write, never overwritten; .csv.gz is compressed. Of a camera the folder, images go to FILE/normal",
     )
+    parser.add_argument(
+        "--every",
+        dest="every_s",
+        type=duration_s,
+        default=1.0,
+        metavar="TIME",
+        help="of a camera: time between two images (default: 1s)",
+    )
+    parser.add_argument("--png", action="store_true", help="of a camera: images without any loss, ten times larger")
     parser.add_argument(
         "--for",
         dest="duration_s",
@@ -216,6 +240,8 @@ example:
   edge-agent calibrate --for 2h              stop the service first: a port has one reader
   edge-agent calibrate --data normal.csv.gz  from what `edge-agent record` wrote
   edge-agent calibrate --undo
+
+  edge-agent calibrate --stream cell         a camera learns its scene anew at the next start; --undo takes it back
 
 Shows the old and the new threshold. Give it normal readings only: what happens in them will not be alarmed on."""
     text = "fit the prefilter and the threshold to normal readings of this site; the bundle stays as it is"
@@ -244,10 +270,15 @@ example:
   edge-agent replay recording.csv --bundle new.bundle  what another model would have said; needs no settings
 
 The file needs a column per channel of the model, by name; other columns are ignored. A time column is found by name
-(time, timestamp, datetime, ...); without one the rows are taken at the rate of the model. Nothing is published."""
-    text = "run recorded readings through the model and print what it would have decided"
+(time, timestamp, datetime, ...); without one the rows are taken at the rate of the model. Nothing is published.
+A folder of images or a video goes through the model of a camera; with --bundle and no --config its network decides
+alone, since which scene is usual is learned on site."""
+    text = "run recorded readings or frames through the model and print what it would have decided"
     parser = _command(commands, "replay", text, ("replay", "replay"), teach=teach, config=True, stream=True, json=True)
-    parser.add_argument("file", help="CSV or CSV.gz of readings")
+    parser.add_argument("file", help="CSV or CSV.gz of readings, folder of images, or video")
+    parser.add_argument(
+        "--rate-hz", type=positive, default=1.0, help="images a second that a folder was taken at (default: 1)"
+    )
     parser.add_argument("--bundle", metavar="FILE", help="bundle to try (default: the one of the stream)")
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TextIO
+from typing import Any, Protocol, TextIO, TypeVar
 
 from edge_agent.clock import SystemClock
 from edge_agent.config import Settings
+from edge_agent.contract.frames import Frame
 from edge_agent.contract.manifest import InputSpec
 from edge_agent.contract.records import Block
 from edge_agent.errors import EdgeAgentError, EndOfData, SourceUnavailable
-from edge_agent.ports import Source
+from edge_agent.ports import FrameSource, Source
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 READ_S = 0.5
 """Longest wait in one read, seconds."""
@@ -78,6 +82,13 @@ def replay_source(path: str, spec: InputSpec) -> Source:
     return make_source(settings, clock=SystemClock(), channels=spec.channels, rate_hz=spec.rate_hz)
 
 
+def open_camera(settings: Settings, stream: str) -> FrameSource:
+    """Make the source of a camera as the agent would."""
+    from edge_agent.watched_camera import camera_source
+
+    return camera_source(settings.streams[stream].frames_source, SystemClock())
+
+
 def blocks_for(source: Source, duration_s: float, label: str, progress: Progress | None = None) -> Iterator[Block]:
     """Read a source for a time, or until it ends; a port that goes away meanwhile is waited for.
 
@@ -85,9 +96,32 @@ def blocks_for(source: Source, duration_s: float, label: str, progress: Progress
         SourceUnavailable: it does not open at the beginning.
         EdgeAgentError: a recording cannot be read.
     """
-    progress = progress or Progress()
+    return _items_for(source, duration_s, label, progress or Progress(), ("readings", len))
+
+
+def frames_for(source: FrameSource, duration_s: float, label: str, progress: Progress | None = None) -> Iterator[Frame]:
+    """Read a camera for a time, or until it ends, as `blocks_for` reads a sensor."""
+    return _items_for(source, duration_s, label, progress or Progress(), ("frames", lambda _: 1))
+
+
+class _Readable(Protocol[T_co]):
+    """What sources of readings and of frames have in common."""
+
+    lossless: bool
+
+    def open(self) -> None: ...
+
+    def read(self, timeout_s: float) -> T_co | None: ...
+
+    def close(self) -> None: ...
+
+
+def _items_for(
+    source: _Readable[T], duration_s: float, label: str, progress: Progress, counted: tuple[str, Callable[[T], int]]
+) -> Iterator[T]:
+    unit, size = counted
     until = time.monotonic() + duration_s
-    rows, is_open = 0, False
+    count, is_open = 0, False
     with closing(source):
         _open(source)
         is_open = True
@@ -95,28 +129,28 @@ def blocks_for(source: Source, duration_s: float, label: str, progress: Progress
             try:
                 if not is_open:
                     source.open()
-                is_open, block = True, source.read(min(READ_S, left))
+                is_open, item = True, source.read(min(READ_S, left))
             except EndOfData:
                 break
             except SourceUnavailable as error:
                 _lost(source, error, first=is_open)
-                is_open, block = False, None
+                is_open, item = False, None
                 time.sleep(min(REOPEN_S, left))
-            if block is not None:
-                rows += len(block)
-                yield block
-            progress.show(f"{label}: {rows} readings" + (f", {left:.0f} s left" if left < math.inf else ""))
+            if item is not None:
+                count += size(item)
+                yield item
+            progress.show(f"{label}: {count} {unit}" + (f", {left:.0f} s left" if left < math.inf else ""))
     progress.done()
 
 
-def _open(source: Source) -> None:
+def _open(source: _Readable[Any]) -> None:
     try:
         source.open()
     except SourceUnavailable as error:
         raise EdgeAgentError(str(error)) if source.lossless else error from None
 
 
-def _lost(source: Source, error: SourceUnavailable, *, first: bool) -> None:
+def _lost(source: _Readable[Any], error: SourceUnavailable, *, first: bool) -> None:
     """Say once that a port went away; for a recording that is the end."""
     if source.lossless:
         raise EdgeAgentError(str(error)) from None
@@ -124,7 +158,7 @@ def _lost(source: Source, error: SourceUnavailable, *, first: bool) -> None:
         print(f"edge-agent: {error}; waiting for it to come back", file=sys.stderr)
 
 
-def tell_losses(source: Source) -> dict[str, int | float | str]:
+def tell_losses(source: Source | FrameSource) -> dict[str, int | float | str]:
     """Say on stderr what a source dropped, in words; returns its counters."""
     status = source.status()
     for name in ("frames_dropped", "frames_lost", "overruns", "last_error"):

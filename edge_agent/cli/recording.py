@@ -1,4 +1,4 @@
-"""`record`: readings to a CSV for training.
+"""`record`: readings to a CSV for training; a camera's frames are recorded by `frame_recording.py`.
 
 The file is whole at any time: rows are kept back and written a piece at a time, and a piece that does not fit is taken
 back. In a .gz every piece is a gzip member of its own, so that also a power cut leaves a file that can be read.
@@ -146,6 +146,10 @@ def record(arguments: argparse.Namespace) -> int:
     """Write readings as CSV; exit code 1 where none came, or where the disk did not take them."""
     settings = load(config_path(arguments.config))
     stream = pick_stream(settings, arguments.stream)
+    if settings.streams[stream].is_camera:
+        from edge_agent.cli.frame_recording import record_frames
+
+        return record_frames(arguments, settings, stream)
     source = open_source(settings, stream)
     recording = Recording(Path(arguments.out), source.channels, arguments.max_mb * 1e6)
     begun, gaps, ended = time.monotonic(), 0, "time"
@@ -157,12 +161,12 @@ def record(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         ended = "interrupted"
     except RecordingFull as error:
-        ended = _stopped(error)
+        ended = stopped(error)
     finally:
         try:
             recording.close()
         except RecordingFull as error:
-            ended = _stopped(error)
+            ended = stopped(error)
     report = {
         "file": arguments.out,
         "readings": recording.rows,
@@ -175,7 +179,8 @@ def record(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if not recording.rows or ended == "disk" else 0
 
 
-def _stopped(error: RecordingFull) -> str:
+def stopped(error: RecordingFull) -> str:
+    """Say why a recording ends early; returns it in one word."""
     print(f"edge-agent: stopped early: {error}", file=sys.stderr)
     return "disk" if isinstance(error, DiskFailed) else "quota"
 

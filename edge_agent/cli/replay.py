@@ -23,9 +23,16 @@ from edge_agent.scoring.selection import choose
 from edge_agent.scoring.settings import ScoringSettings
 from edge_agent.watching import find_bundle, site_model
 
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".mjpg", ".mjpeg", ".webm", ".ts")
+"""Names of videos end like this; whatever else a file is, readings are looked for in it."""
+
 
 def replay(arguments: argparse.Namespace) -> int:
-    """Run a recording through a model; exit code 1 where no window could be decided."""
+    """Run a recording through a model; exit code 1 where no window or frame could be decided."""
+    if not arguments.file.endswith((".csv", ".csv.gz")) and _is_pictures(Path(arguments.file)):
+        from edge_agent.cli.frame_replay import replay_frames
+
+        return replay_frames(arguments)
     bundle, pipeline = _pipeline(arguments)
     source = replay_source(arguments.file, bundle.manifest.input)
     counted: Counter[str] = Counter()
@@ -47,6 +54,11 @@ def replay(arguments: argparse.Namespace) -> int:
     }
     print(json.dumps(result, indent=2) if arguments.json else summary(result))
     return 0 if pipeline.counts.windows else EXIT_FAILED
+
+
+def _is_pictures(path: Path) -> bool:
+    """Whether a recording is a folder of images or a video."""
+    return path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _pipeline(arguments: argparse.Namespace) -> tuple[Bundle, Pipeline]:

@@ -67,12 +67,18 @@ def describe(answer: dict[str, Any]) -> list[str]:
     lines += [f"  PROBLEM  {problem}" for problem in link["problems"]]
     for name, stream in answer["streams"].items():
         lines.append(f"  stream   {name}: {stream['state']}" + (f" ({stream['detail']})" if stream["detail"] else ""))
-        learned = "no model yet" if stream["state"] == "calibrating" else "no model: a Gaussian learned on site"
+        camera = stream["frames_dropped"] is not None
+        alone = "the scene learned on site" if camera else "a Gaussian learned on site"
+        learned = "no model yet" if stream["state"] == "calibrating" else f"no model: {alone}"
         model = f"{stream['model']} {stream['version']}" if stream["model"] else learned
         lines.append(
             f"           {model}"
-            + _optional(", last reading {:.1f} s ago", stream["sample_age_s"])
-            + _optional(", {:.0%} of windows spared the network", stream["skipped_share"])
+            + _optional(f", last {'frame' if camera else 'reading'} {{:.1f}} s ago", stream["sample_age_s"])
+            + (_optional(", {:.3g} frames a second", stream["rate_hz"]) if camera else "")
+            + _optional(", {} dropped", stream["frames_dropped"] or None)
+            + _optional(
+                f", {{:.0%}} of {'frames' if camera else 'windows'} spared the network", stream["skipped_share"]
+            )
             + _optional(", network {:.3f} ms (p95)", stream["infer_p95_ms"])
         )
     return lines
