@@ -29,8 +29,8 @@ JPEG_QUALITY = 80
 MOST_COLOUR = 0.6
 """Share of the heatmap's colour where it is hottest: the picture below stays visible."""
 
-OUTLINE_RGB = (255, 255, 255)
-"""Colour of the outline of a mask: no heatmap has it."""
+OUTLINE_RGB = (230, 0, 230)
+"""Colour of the outline of a mask, magenta: no heatmap has it, and few pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
