@@ -12,27 +12,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import paho.mqtt.client as mqtt
 from numpy.typing import NDArray
-from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.contract.records import NS, Block, Channel
 from edge_agent.contract.wire import utc_text
 from edge_agent.sources.pump import PUMP_CHANNELS, Pump, PumpFault, PumpFaultKind
+from edge_agent.sources.times import to_ns
 from training.data import as_channels, find_channels, read_recording
-from training.experiments.broker import Broker, running_broker
+from training.experiments.broker import running_broker
+from training.experiments.demo_device import STOP_S, RunningAgent, command, running_agent, write_settings
 from training.experiments.demo_report import write_report
+from training.experiments.demo_subscriber import Payload, Subscriber
 from training.experiments.feeder import SerialFeeder
 from training.recipe import read_recipe
 
@@ -48,8 +45,17 @@ PUMP_FAULT = PumpFault(
     kind=PumpFaultKind.CAVITATION, start_s=PUMP_FIT_ROWS + 420.0, duration_s=240.0, severity=0.6, onset_s=20.0
 )
 """What goes wrong with it: seven minutes into the watch it begins to cavitate, for four minutes."""
-STOP_S = 20.0
-"""Longest wait for the agent to decide the last readings, and to end, seconds."""
+STREAM = """\
+[streams.pump]
+no_data_s = 60.0
+
+[streams.pump.source]
+kind = "serial"
+port = {port}
+format = "csv"
+time_column = "time"
+"""
+"""Settings of the stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training_file, rows = (
         (options.data, ("--fit-rows", str(options.fit_rows))) if options.data else (_pump_recording(out), ())
     )
-    _command("training", "init", training_file, "--detector", options.detector, *rows, "--out", recipe, "--force")
+    command("training", "init", training_file, "--detector", options.detector, *rows, "--out", recipe, "--force")
     plan = _recording(options.data, recipe, options.fit_rows) if options.data else _pump()
     how = f"{len(plan.watched)} readings of {len(plan.channels)} channels will be watched"
     print(f"\n{plan.title}\n{how}, {options.speed:g} x as fast as they came\n")
     run, bundle = out / "run", out / "pump.bundle"
-    _command("training", "fit", recipe, "--out", run)
-    _command("training", "evaluate", run)
-    _command("converters", "build", run, "--out", bundle, "--provisional")
+    command("training", "fit", recipe, "--out", run)
+    command("training", "evaluate", run)
+    command("converters", "build", run, "--out", bundle, "--provisional")
     alerts = _watch(plan, bundle, out, options.speed)
     report = write_report(out / "report.html", plan, alerts, run)
     return _verdict(plan, alerts, report)
@@ -153,149 +159,50 @@ def _write_csv(path: Path, channels: tuple[Channel, ...], readings: Block) -> No
     path.write_text("\n".join([names, *rows]) + "\n", encoding="utf-8")
 
 
-def _command(module: str, *arguments: str | Path) -> None:
-    """Print a command as the user would type it, and run it."""
-    words = ["python", "-m", module, *map(str, arguments)]
-    print(f"$ {shlex.join(words)}", flush=True)
-    ended = subprocess.run([sys.executable, *words[1:]], check=False, stdin=subprocess.DEVNULL)
-    if ended.returncode:
-        raise SystemExit(ended.returncode)
-    print(flush=True)
-
-
-def _watch(plan: Plan, bundle: Path, out: Path, speed: float) -> list[dict[str, Any]]:
+def _watch(plan: Plan, bundle: Path, out: Path, speed: float) -> list[Payload]:
     """Play the readings to the agent over a serial port and return the alerts that came through the broker."""
-    with running_broker(out) as broker, tempfile.TemporaryDirectory(prefix="anomalite-") as state:
+    with running_broker(out) as broker:
         feeder = SerialFeeder(plan.channels, plan.watched, speed)
-        settings = out / "config.toml"
-        settings.write_text(_settings(broker, feeder.port, Path(state)), encoding="utf-8")
         print(f"{broker.name} listens on 127.0.0.1:{broker.port}; the sensor is on {feeder.port}")
-        subscriber = Subscriber(broker.port)
-        _agent("install", bundle, settings)
-        print(f"$ edge-agent run --config {settings}", flush=True)
-        with (out / "agent.log").open("wb") as log:
-            agent = subprocess.Popen(
-                [sys.executable, "-m", "edge_agent", "run", "--config", str(settings)],
-                stdin=subprocess.DEVNULL,
-                stderr=log,
-            )
+        settings = write_settings(out / "config.toml", broker, STREAM.format(port=json.dumps(feeder.port)))
+        command("edge_agent", "install", bundle, "--config", settings)
+        with Subscriber(broker) as subscriber:
             try:
-                subscriber.wait_online(agent)
-                print("the agent is online; the sensor begins to speak\n", flush=True)
-                feeder.start()
-                _until_decided(feeder, agent, settings, len(plan.watched))
+                with running_agent(settings) as agent:
+                    subscriber.wait_online(agent.process)
+                    print("the agent is online; the sensor begins to speak\n", flush=True)
+                    feeder.start()
+                    _until_decided(feeder, agent, len(plan.watched))
             finally:
-                agent.terminate()
-                agent.wait(STOP_S)
                 feeder.close()
-        return subscriber.stop()
+        return subscriber.alerts
 
 
-def _settings(broker: Broker, port: str, state: Path) -> str:
-    return f"""\
-device = "demo"
-state_dir = {json.dumps(str(state))}
-
-[mqtt]
-host = "127.0.0.1"
-port = {broker.port}
-protocol = "{broker.protocol}"
-
-[streams.pump]
-no_data_s = 60.0
-
-[streams.pump.source]
-kind = "serial"
-port = {json.dumps(port)}
-format = "csv"
-time_column = "time"
-"""
-
-
-def _agent(command: str, *arguments: Path) -> None:
-    bundle, settings = arguments
-    print(f"$ edge-agent {command} {bundle} --config {settings}", flush=True)
-    words = [sys.executable, "-m", "edge_agent", command, str(bundle), "--config", str(settings)]
-    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
-
-
-def _until_decided(feeder: SerialFeeder, agent: subprocess.Popen[bytes], settings: Path, readings: int) -> None:
+def _until_decided(feeder: SerialFeeder, agent: RunningAgent, readings: int) -> None:
     """Wait until the agent has decided every reading."""
     until = None
-    while agent.poll() is None:
+    while agent.process.poll() is None:
         if feeder.finished.is_set():
             until = until or time.monotonic() + STOP_S
-            if _readings_seen(settings) >= readings:
+            seen = _readings_seen(agent)
+            if seen >= readings:
                 time.sleep(1.0)
                 return
             if time.monotonic() > until:
-                print(
-                    f"the agent saw {_readings_seen(settings)} of {readings} readings within {STOP_S:.0f} s",
-                    file=sys.stderr,
-                )
+                print(f"the agent saw {seen} of {readings} readings within {STOP_S:.0f} s", file=sys.stderr)
                 return
         time.sleep(0.3)
-    raise SystemExit(f"the agent ended by itself with code {agent.returncode}; see agent.log")
+    raise SystemExit(f"the agent ended by itself with code {agent.process.returncode}; see agent.log")
 
 
-def _readings_seen(settings: Path) -> int:
-    words = [sys.executable, "-m", "edge_agent", "status", "--json", "--config", str(settings)]
-    answer = subprocess.run(words, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+def _readings_seen(agent: RunningAgent) -> int:
     try:
-        return int(json.loads(answer.stdout)["counts"]["pump"]["readings"])
-    except (ValueError, KeyError):
+        return int(agent.status()["counts"]["pump"]["readings"])
+    except KeyError:
         return 0
 
 
-class Subscriber:
-    """A plain MQTT client: what Home Assistant, Node-RED or a fleet tool would see."""
-
-    def __init__(self, port: int) -> None:
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="demo-subscriber")
-        self._client.on_connect = lambda client, *_: client.subscribe("anomalite/#", qos=1)
-        self._client.on_message = self._on_message
-        self._seen: set[tuple[str, int]] = set()
-        self._online = False
-        self.alerts: list[dict[str, Any]] = []
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-
-    def wait_online(self, agent: subprocess.Popen[bytes]) -> None:
-        """Wait until the agent says that it is online."""
-        until = time.monotonic() + STOP_S
-        while not self._online:
-            if agent.poll() is not None or time.monotonic() > until:
-                raise SystemExit("the agent did not come online; see agent.log")
-            time.sleep(0.05)
-
-    def stop(self) -> list[dict[str, Any]]:
-        """Disconnect and return the alerts."""
-        self._client.disconnect()
-        self._client.loop_stop()
-        return self.alerts
-
-    def _on_message(self, client: mqtt.Client, data: object, message: mqtt.MQTTMessage) -> None:
-        del client, data
-        if message.topic.endswith("/state") and message.payload == b"online":
-            self._online = True
-        if not message.topic.endswith("/event"):
-            return
-        alert = json.loads(message.payload)
-        key = (alert["session"], alert["seq"])
-        if key not in self._seen:
-            self._seen.add(key)
-            self.alerts.append(alert)
-            print(alert_line(alert), flush=True)
-
-
-def alert_line(alert: dict[str, Any]) -> str:
-    """Return an alert as one line for a person."""
-    when = alert["window"]["end"] if alert["window"] else alert["time"]
-    level = "" if alert["level"] is None else f"  level {alert['level']:.2f}"
-    return f"{when}  {alert['event_type']:<16}{alert['severity']:<9}{level}  {alert['text']}"
-
-
-def _verdict(plan: Plan, alerts: list[dict[str, Any]], report: Path) -> int:
+def _verdict(plan: Plan, alerts: list[Payload], report: Path) -> int:
     """Say whether the fault was found."""
     opened = [alert for alert in alerts if alert["event_type"] == "anomaly"]
     told = [alert for alert in alerts if alert["event_type"] in {"anomaly", "anomaly_update"}]
@@ -316,15 +223,13 @@ def _verdict(plan: Plan, alerts: list[dict[str, Any]], report: Path) -> int:
     return 0
 
 
-def _is_faulty(plan: Plan, alert: dict[str, Any]) -> bool:
+def _is_faulty(plan: Plan, alert: Payload) -> bool:
     assert plan.faulty is not None  # noqa: S101 - asked only where faults are known
     row = int(np.searchsorted(plan.watched.t_ns, _end_ns(alert), side="right")) - 1
     return 0 <= row < len(plan.faulty) and bool(plan.faulty[row])
 
 
-def _end_ns(alert: dict[str, Any]) -> int:
-    from edge_agent.sources.times import to_ns
-
+def _end_ns(alert: Payload) -> int:
     return to_ns(alert["window"]["end"])
 
 
