@@ -20,7 +20,7 @@ from edge_agent.contract.records import Decision, EventKind, Floats, Life, Stage
 from edge_agent.contract.wire import MAX_IMAGE_BYTES, ImageKind
 from edge_agent.contract.wire import Region as WireRegion
 from edge_agent.contract.zones import Zone
-from edge_agent.reporting import Explained, closing_words, with_level
+from edge_agent.reporting import Explained, Span, closing_words, with_level
 from edge_agent.vision.frame_pipeline import FrameDecision
 from edge_agent.vision.pictures import HeatScale, encode_jpeg, heatmap
 from edge_agent.vision.regions import Box, Region, in_zone
@@ -103,10 +103,17 @@ class FrameAccount:
         return Explained(
             text=text,
             calibration=calibration,
+            window=self._span(decision),
             region=_on_wire(region.box) if region else None,
             snapshot=snapshot,
             images=images,
         )
+
+    def _span(self, decision: Decision) -> Span | None:
+        """Return the time of the frame that an alert rests on; None where it rests on none."""
+        if self._seen is None or self._seen.pixels is None or self._seen.decision.t_ns != decision.t_ns:
+            return None
+        return Span(start_ns=decision.t_ns, end_ns=decision.t_ns, samples=1)
 
     def _calibration(self, transition: Transition, region: Region | None) -> Calibration | None:
         if self.pipeline is None or transition.fault is not None:
@@ -121,7 +128,7 @@ class FrameAccount:
         """Keep the frame of an alert; return its name in the folder and what is to be published."""
         if transition.life is not Life.OPEN or transition.kind is EventKind.MODEL_FAULT:
             return None, {}
-        if self._seen is None or self._seen.pixels is None or self._seen.decision.t_ns != decision.t_ns:
+        if self._seen is None or self._seen.pixels is None or self._span(decision) is None:
             return None, {}
         strange = transition.kind is EventKind.ANOMALY
         try:

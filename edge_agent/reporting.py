@@ -87,7 +87,7 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """The readings that an alert rests on, in reading time."""
+    """The readings, or the one frame, that an alert rests on, in reading time."""
 
     start_ns: int
     end_ns: int

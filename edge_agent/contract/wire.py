@@ -180,7 +180,7 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowRef:
-    """The readings that an alert rests on."""
+    """The readings, or the one frame, that an alert rests on; in reading time."""
 
     start: Time
     end: Time

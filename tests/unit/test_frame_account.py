@@ -12,7 +12,7 @@ from edge_agent import frame_account
 from edge_agent.contract.calibration import Calibration, calibrate
 from edge_agent.contract.frames import Pixels
 from edge_agent.contract.records import NS, Decision, EventKind, Fault, Life, Stage, Transition
-from edge_agent.contract.wire import MAX_IMAGE_BYTES, ClockState
+from edge_agent.contract.wire import MAX_IMAGE_BYTES, ClockState, WindowRef, utc_text
 from edge_agent.contract.zones import Zone
 from edge_agent.frame_account import FrameAccount, place
 from edge_agent.reporting import Reporter
@@ -94,7 +94,7 @@ def test_an_alert_says_what_is_where() -> None:
     assert event.text == "something strange at the left, 3.0 % of the picture (level 0.70, threshold 0.50)"
     assert (event.region.x, event.region.y, event.region.w, event.region.h) == (0.0, 0.25, 0.25, 0.25)
     assert (event.score, event.threshold, event.grade) == (30.0, 10.0, "provisional")
-    assert (event.window, event.top) == (None, None)
+    assert (event.window, event.top) == (WindowRef(start=utc_text(EPOCH_NS), end=utc_text(EPOCH_NS), samples=1), None)
 
 
 def test_an_alert_in_a_zone_names_it_and_its_threshold() -> None:
