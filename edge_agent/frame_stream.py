@@ -114,7 +114,7 @@ class FrameStream(WatchLoop[Frame, FrameWatcher]):
 
     def _next(self) -> Frame | Unknown | None:
         item = self._mailbox.take(READ_TIMEOUT_S)
-        self.counts.frames_unseen = self._mailbox.dropped + self._failed
+        self._count_unseen()
         return item
 
     def _over(self) -> bool:
@@ -138,8 +138,12 @@ class FrameStream(WatchLoop[Frame, FrameWatcher]):
     def _lose(self, item: Frame) -> None:
         del item
         self._failed += 1
+        self._count_unseen()
 
     def _time_ns(self, item: Frame | None) -> int:
         if item is not None:
             return item.t_ns
         return self._reader.last_frame_ns or self._clock.now_ns()
+
+    def _count_unseen(self) -> None:
+        self.counts.frames_unseen = self._mailbox.dropped + self._failed
