@@ -27,9 +27,9 @@ from converters import gating, thresholds
 from converters.assembly import Assembly
 from converters.backtest import Backtest, backtest
 from converters.cases import Cases, cases, samples
-from converters.conversion import FORMATS, Child, convert
+from converters.conversion import EDGETPU, FORMATS, Child, convert
 from converters.grading import refuse_provisional, refuse_too_short
-from converters.judging import Graph, WindowJudge
+from converters.judging import Graph, WindowJudge, refuse_empty
 from converters.pack import pack
 from converters.refusal import Refused
 from converters.replay import Stretch, faulty_stretches
@@ -51,7 +51,8 @@ Progress = Callable[[str], None]
 class Options:
     """What the user decides."""
 
-    formats: tuple[str, ...] = FORMATS
+    formats: tuple[str, ...] | None = None
+    """None: all that the detector can have."""
     name: str | None = None
     """None: the run's."""
     version: str = "1.0.0"
@@ -92,7 +93,7 @@ def convert_run(run: Run, options: Options, progress: Progress, child: Child | N
     Raises:
         Refused: no format is left, with the reason of each.
     """
-    formats, not_made = _formats(run, options.formats)
+    formats, not_made = _formats(run, options.formats or FORMATS)
     judged, python = cases(run), find_tflite_python(options.tflite_python)
     conversion = convert(
         run.graph,
@@ -112,7 +113,8 @@ def convert_run(run: Run, options: Options, progress: Progress, child: Child | N
         tflite_python=python,
         count=len(judged.inputs),
     )
-    graphs, refused = judge.all_sound(formats, progress)
+    graphs, refused = judge.each_sound(formats, progress)
+    refuse_empty(graphs, refused)
     return Build(
         run=run, cases=judged, graphs=graphs, refused=refused, not_made=not_made, tflite_measured=python is not None
     )
@@ -124,6 +126,8 @@ def _formats(run: Run, wanted: Sequence[str]) -> tuple[tuple[str, ...], dict[str
     Raises:
         Refused: it has none of them.
     """
+    if EDGETPU in wanted:
+        raise Refused("edgetpu is made of detectors on frames, this run is of readings: leave it out of --formats")
     if run.info.has_body:
         return tuple(wanted), {}
     why = f"{run.info.detector} has no network, so there is nothing to store in fewer bits"

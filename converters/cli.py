@@ -1,8 +1,11 @@
 """The commands of `python -m converters`.
 
-    build RUN             everything: convert, parity, thresholds, gating, golden data, backtest, pack
-    convert RUN           convert and compare only: which formats hold, and why not
-    backtest BUNDLE RUN   a packed bundle over a run's validation and labelled data
+    build RUN              everything: convert, parity, thresholds, gating, golden data, backtest, pack
+    convert RUN            convert and compare only: which formats hold, and why not
+    backtest BUNDLE RUN    a packed bundle over a run's validation and labelled data
+    edgetpu-check MODEL    which operators of a .tflite an Edge TPU would take, and why not the others
+
+A run may be of readings or of images; `run.json` tells.
 
 Exit codes: 0 done; 2 wrong arguments; 3 refused, the reasons are on standard error.
 """
@@ -16,14 +19,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from converters.build import Build, Options, backtests, build, convert_run
-from converters.conversion import FORMATS
+from converters.conversion import EDGETPU, FORMATS
+from converters.edgetpu.mapping import mapping
+from converters.frames.build import FrameBuild, build_frames, convert_frame_run, frame_backtests
+from converters.frames.summary import frame_backtest_summary, frame_parity_summary, frame_summary
 from converters.pack import write
 from converters.refusal import Refused
-from converters.summary import backtest_summary, parity_summary, summary
-from edge_agent.contract.bundle import Bundle
+from converters.summary import backtest_summary, parity_summary, summary, table
+from edge_agent.contract.bundle import Bundle, FrameBundle
 from edge_agent.contract.prefilter import Mode
 from edge_agent.errors import EdgeAgentError
-from training.artifacts import Run, RunError
+from training.artifacts import RunError
+from training.image_artifacts import FrameRun, read_run
 
 EXIT_REFUSED = 3
 """A graph, threshold or bundle was refused, or an input cannot be used."""
@@ -50,6 +57,15 @@ events as the device opens them, each open until a window and the hold-off were 
 counts the rows where N of M scores are above the threshold instead, so its figures differ.
 
   python -m converters backtest pump.bundle runs/pump
+
+Of a run of images every validation and test frame is decided, stills each alone.
+"""
+
+CHECK_HELP = """\
+Say of every operator of a .tflite whether an Edge TPU would take it, by the documented rules of its compiler. From the
+first that it does not take, everything runs on the CPU. `edgetpu_compiler` itself may map less.
+
+  python -m converters edgetpu-check runs/weld/build/model_integer.tflite
 """
 
 
@@ -91,6 +107,14 @@ def _parser() -> argparse.ArgumentParser:
     testing.add_argument("bundle", type=Path, help="bundle file, from `build`")
     testing.add_argument("run", type=Path, help="run folder")
     testing.set_defaults(command=_backtest)
+    checking = commands.add_parser(
+        "edgetpu-check",
+        help="which operators of a .tflite an Edge TPU would take",
+        description=CHECK_HELP,
+        formatter_class=plain,
+    )
+    checking.add_argument("model", type=Path, help=".tflite file")
+    checking.set_defaults(command=_edgetpu_check)
     return parser
 
 
@@ -114,7 +138,10 @@ def _build_options(making: argparse.ArgumentParser) -> None:
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder, from `python -m training fit`")
     parser.add_argument(
-        "--formats", type=_formats, default=FORMATS, metavar="F,F", help=f"of {','.join(FORMATS)} (default: all)"
+        "--formats",
+        type=_formats,
+        metavar="F,F",
+        help=f"of {','.join(FORMATS)} and, for images, {EDGETPU} (default: all)",
     )
     parser.add_argument(
         "--tflite-python", type=Path, help="Python of an environment with tflite-runtime, to measure on it as well"
@@ -123,8 +150,8 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def _formats(text: str) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(text.split(",")))
-    if not set(wanted) <= set(FORMATS):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(FORMATS)}, got {text}")
+    if not set(wanted) <= {*FORMATS, EDGETPU}:
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(FORMATS)},{EDGETPU}, got {text}")
     return wanted
 
 
@@ -141,31 +168,59 @@ def _progress() -> Callable[[str], None]:
 
 
 def _build(options: argparse.Namespace) -> str:
-    made: Build = build(
-        Run.read(options.run),
-        Options(
-            formats=options.formats,
-            name=options.name,
-            version=options.version,
-            alarms_per_day=options.alarms_per_day,
-            mode=options.mode,
-            provisional=options.provisional,
-            tflite_python=options.tflite_python,
-        ),
-        _progress(),
+    run = read_run(options.run)
+    settings = Options(
+        formats=options.formats,
+        name=options.name,
+        version=options.version,
+        alarms_per_day=options.alarms_per_day,
+        mode=options.mode,
+        provisional=options.provisional,
+        tflite_python=options.tflite_python,
     )
-    assert made.manifest is not None  # noqa: S101 - build() gives one or raises
+    made: Build | FrameBuild
+    if isinstance(run, FrameRun):
+        made = build_frames(run, settings, _progress())
+        said = frame_summary(made)
+    else:
+        made = build(run, settings, _progress())
+        said = summary(made)
+    assert made.manifest is not None  # noqa: S101 - building gives one or raises
     out = options.out or options.run / f"{made.manifest.name}-{made.manifest.version}.bundle"
     write(out, made.data)
-    return f"{summary(made)}\nwritten to {out}"
+    return f"{said}\nwritten to {out}"
 
 
 def _convert(options: argparse.Namespace) -> str:
-    settings = Options(formats=options.formats, tflite_python=options.tflite_python)
-    made = convert_run(Run.read(options.run), settings, _progress())
-    return f"{parity_summary(made)}\nflatbuffers are in {options.run / 'build'}"
+    run, settings = read_run(options.run), Options(formats=options.formats, tflite_python=options.tflite_python)
+    said = (
+        frame_parity_summary(convert_frame_run(run, settings, _progress()))
+        if isinstance(run, FrameRun)
+        else parity_summary(convert_run(run, settings, _progress()))
+    )
+    return f"{said}\nflatbuffers are in {options.run / 'build'}"
 
 
 def _backtest(options: argparse.Namespace) -> str:
+    run = read_run(options.run)
+    if isinstance(run, FrameRun):
+        return frame_backtest_summary(frame_backtests(FrameBundle.read(options.bundle), run))
     bundle = Bundle.read(options.bundle)
-    return backtest_summary(backtests(bundle, Run.read(options.run)), bundle.manifest)
+    return backtest_summary(backtests(bundle, run), bundle.manifest)
+
+
+def _edgetpu_check(options: argparse.Namespace) -> str:
+    placed = mapping(options.model.read_bytes())
+    head = ("operator", "index", "version", "multiply-accumulates", "weights", "where")
+    rows = [
+        (
+            each.name,
+            str(each.index),
+            str(each.version),
+            f"{each.macs:,}",
+            f"{each.weights:,}",
+            f"CPU: {each.reason}" if each.reason else "Edge TPU",
+        )
+        for each in placed.operators
+    ]
+    return "\n".join([*table([head, *rows]), placed.sentence()])

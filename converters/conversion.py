@@ -28,7 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout: children are started there so that they find these packages."""
 
 FORMATS = ("float32", "float16", "int8")
-"""Formats that can be made here, in the order they are made."""
+"""Formats that TensorFlow makes, in the order they are made."""
+
+EDGETPU = "edgetpu"
+"""Made of an int8 graph on frames, by the Edge TPU's own compiler."""
 
 CANDIDATES = {"int8": ("int8", "int8_products")}
 """Ways to make a format, the first that detects what the float model does is shipped. int8: the whole body, or its

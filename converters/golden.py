@@ -56,27 +56,47 @@ def tolerances(graph_format: GraphFormat, measured: Sequence[Measured], cases: C
     """
     judged, chosen = cases.normal + cases.faulty, golden_index(cases)
     golden = measured[0].scores
-    found: dict[str, float] = {}
-    for runtime in measured:
-        errors = [
+    errors = [
+        max(
             golden_error(scores[part], golden[part])
             for scores in (runtime.scores, runtime.plain_scores)
             for part in (slice(judged), chosen)
-        ]
-        if graph_format is GraphFormat.INT8:
-            found[runtime.runtime] = float(f"{max(LEAST_INT8_TOLERANCE, INT8_MARGIN * max(errors)):.3g}")
+        )
+        for runtime in measured
+    ]
+    return tolerances_of(graph_format, measured, errors)
+
+
+def tolerances_of(
+    graph_format: GraphFormat, measured: Sequence[Measured], errors: Sequence[float], most: float = FLOAT_TOLERANCE
+) -> dict[str, float]:
+    """Per runtime, the tolerance that follows from its largest difference from the first.
+
+    Args:
+        graph_format: float graphs have a fixed tolerance, int8 ones that of what was seen.
+        measured: the runtimes.
+        errors: of each, as `golden_error` gives them.
+        most: tolerance of a float graph.
+
+    Raises:
+        Refused: a float graph is beyond it, or an int8 graph beyond `MAX_TOLERANCE`.
+    """
+    found: dict[str, float] = {}
+    for runtime, error in zip(measured, errors, strict=True):
+        if graph_format in {GraphFormat.INT8, GraphFormat.EDGETPU}:
+            found[runtime.runtime] = float(f"{max(LEAST_INT8_TOLERANCE, INT8_MARGIN * error):.3g}")
         else:
-            found[runtime.runtime] = FLOAT_TOLERANCE
-            if max(errors) > FLOAT_TOLERANCE:
+            found[runtime.runtime] = most
+            if error > most:
                 raise Refused(
-                    f"the {graph_format} graph's scores on {runtime.runtime} {runtime.version} differ by "
-                    f"{max(errors):.2g} from those of {measured[0].runtime}, at most {FLOAT_TOLERANCE:g}: "
+                    f"the {graph_format} graph's results on {runtime.runtime} {runtime.version} differ by "
+                    f"{error:.2g} from those of {measured[0].runtime}, at most {most:g}: "
                     "its arithmetic is not stable in float32"
                 )
     if max(found.values()) > MAX_TOLERANCE:
         raise Refused(
-            f"the {graph_format} graph's scores differ by up to {max(found.values()):.0%} between runtimes: "
-            "a golden score would test nothing"
+            f"the {graph_format} graph's results differ by up to {max(found.values()):.0%} between runtimes: "
+            "golden data would test nothing"
         )
     return found
 

@@ -84,14 +84,13 @@ class Judge(ABC, Generic[G]):
         instead = f"; ship {' or '.join(others)} instead" if others else ""
         raise Refused("; with its matrix products alone: ".join(dict.fromkeys(reasons)) + instead)
 
-    def all_sound(self, formats: Iterable[str], progress: Callable[[str], None]) -> tuple[dict[str, G], dict[str, str]]:
+    def each_sound(
+        self, formats: Iterable[str], progress: Callable[[str], None]
+    ) -> tuple[dict[str, G], dict[str, str]]:
         """Judge the formats; of one that was not even converted that was told already.
 
         Returns:
             The graphs by format, and why there is none of the others.
-
-        Raises:
-            Refused: there is none at all, with the reason of each.
         """
         graphs: dict[str, G] = {}
         refused: dict[str, str] = {}
@@ -105,10 +104,6 @@ class Judge(ABC, Generic[G]):
                 refused[graph_format] = str(error)
                 if converted:
                     progress(f"{graph_format}: refused, {error}")
-        if not graphs:
-            raise Refused(
-                "no format can be shipped:\n" + "\n".join(f"  {name}: {why}" for name, why in refused.items())
-            )
         return graphs, refused
 
 
@@ -139,6 +134,16 @@ class WindowJudge(Judge[Graph]):
             tolerance=tolerances(face.format, measured, self.cases),
             us=median_us(model, face, inputs[0][-self.run.input.window :]),
         )
+
+
+def refuse_empty(graphs: Mapping[str, object], reasons: Mapping[str, str]) -> None:
+    """Refuse a run of which no format is left.
+
+    Raises:
+        Refused: with the reason of each.
+    """
+    if not graphs:
+        raise Refused("no format can be shipped:\n" + "\n".join(f"  {name}: {why}" for name, why in reasons.items()))
 
 
 class Comparison(Protocol):

@@ -19,6 +19,9 @@ from edge_agent.contract.frame_manifest import FrameFace
 
 COMPILER = "edgetpu_compiler"
 
+INTEGER_MODEL = "model_integer.tflite"
+"""File that it is given, in a run's `build` folder: for a compiler on another machine, too."""
+
 TIMEOUT_S = 600.0
 """Longest that the compiler may take; it stops by itself after 180 s, a backbone takes some seconds."""
 
@@ -79,35 +82,36 @@ def find_compiler() -> Path | None:
     return Path(found) if found else None
 
 
-def compile_model(compiler: Path, model: bytes, face: FrameFace, folder: Path) -> Compiled:
+def compile_model(compiler: Path, source: Path, face: FrameFace) -> Compiled:
     """Compile a graph with integer input.
 
     Args:
         compiler: from `find_compiler`.
-        model: from `with_integer_input`.
-        face: how to call it.
-        folder: for the files of the compiler.
+        source: file with a graph from `with_integer_input`; those of the compiler are put beside it.
+        face: how to call the graph.
 
     Raises:
         Refused: the compiler fails, maps nothing, or its file cannot be called as the graph was.
     """
-    source = folder / "model_integer.tflite"
-    source.write_bytes(model)
     try:
         run = subprocess.run(
-            [compiler, "-s", "-o", folder, source], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            [compiler, "-s", "-o", source.parent, source],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise Refused(f"{compiler} did not end within {TIMEOUT_S:g} s") from error
     said = run.stdout + run.stderr
-    output = folder / "model_integer_edgetpu.tflite"
+    output = source.with_name(f"{source.stem}_edgetpu.tflite")
     if run.returncode or not output.is_file():
         last = (said.strip().splitlines() or ["no output"])[-1]
         raise Refused(f"{compiler} ended with code {run.returncode} and no usable file: {last}")
     report, compiled = parse_report(said), output.read_bytes()
     if not report.mapped:
         raise Refused(f"nothing of the graph would run on the Edge TPU: {report.sentence()}")
-    return Compiled(model=compiled, face=_face(compiled, model, face), report=report)
+    return Compiled(model=compiled, face=_face(compiled, source.read_bytes(), face), report=report)
 
 
 def parse_report(said: str) -> Report:

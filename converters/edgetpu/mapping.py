@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.flatbuffer import names_of, operator_names
+from converters.flatbuffer import IDENTIFIER, names_of, operator_names
+from converters.refusal import Refused
 
 LISTED = frozenset(
     """ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED L2_NORMALIZATION LOGISTIC
@@ -117,9 +118,15 @@ class Mapping:
 
 
 def mapping(model: bytes) -> Mapping:
-    """Place the operators of a `.tflite`, by the documented rules."""
+    """Place the operators of a `.tflite`, by the documented rules.
+
+    Raises:
+        Refused: it is none.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
+    if model[4:8] != IDENTIFIER:
+        raise Refused("the file is no .tflite (its identifier TFL3 is missing)")
     root = schema.ModelT.InitFromPackedBuf(model, 0)
     own = reasons(root)
     first = next((number for number, reason in enumerate(own) if reason), len(own))

@@ -83,7 +83,7 @@ def test_kernels_without_xnnpack_count_as_well() -> None:
 
 
 def test_runtimes_that_disagree_wildly_leave_nothing_to_test() -> None:
-    with pytest.raises(Refused, match="a golden score would test nothing"):
+    with pytest.raises(Refused, match="golden data would test nothing"):
         tolerances(GraphFormat.INT8, [measured("litert", 1.0), measured("tflite", 2.0)], CASES)
 
 
@@ -132,7 +132,7 @@ def test_what_the_disk_refuses_is_told_in_a_line(
     def denied(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("converters.cli.Run.read", denied)
+    monkeypatch.setattr("converters.cli.read_run", denied)
     assert cli.main(["build", "runs/pump"]) == cli.EXIT_REFUSED
     assert capsys.readouterr().err == "refused: [Errno 13] Permission denied: 'runs/pump'\n"
 

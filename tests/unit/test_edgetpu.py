@@ -126,6 +126,11 @@ def why(root) -> str:
     return mapping(packed(root)).operators[1].reason
 
 
+def written(folder: Path, model: bytes) -> Path:
+    (folder / "model.tflite").write_bytes(model)
+    return folder / "model.tflite"
+
+
 @pytest.fixture
 def compiler(tmp_path, monkeypatch):
     folder = tmp_path / "bin"
@@ -139,10 +144,9 @@ def compiler(tmp_path, monkeypatch):
 
 def test_a_compiled_graph_is_called_by_the_names_it_keeps(compiler, tmp_path):
     model, face = small()
-    model = with_integer_input(model)
     found = find_compiler()
     assert found == compiler
-    compiled = compile_model(found, model, face, tmp_path)
+    compiled = compile_model(found, written(tmp_path, with_integer_input(model)), face)
     assert (compiled.report.mapped, compiled.report.operators) == (2, 4)
     assert compiled.face.score != face.score
     graph = schema.ModelT.InitFromPackedBuf(compiled.model, 0).subgraphs[0]
@@ -154,7 +158,7 @@ def test_a_compiled_graph_is_called_by_the_names_it_keeps(compiler, tmp_path):
 def test_a_graph_of_which_nothing_is_mapped_is_refused(compiler, tmp_path):
     model, face = small()
     with pytest.raises(Refused, match=r"nothing of the graph would run on the Edge TPU.*CAST"):
-        compile_model(compiler, model, face, tmp_path)
+        compile_model(compiler, written(tmp_path, model), face)
 
 
 def test_a_compiler_that_fails_is_a_refusal_with_its_last_words(tmp_path):
@@ -163,7 +167,7 @@ def test_a_compiler_that_fails_is_a_refusal_with_its_last_words(tmp_path):
     broken.chmod(0o755)
     model, face = small()
     with pytest.raises(Refused, match=r"ended with code 1.*Internal compiler error"):
-        compile_model(broken, model, face, tmp_path)
+        compile_model(broken, written(tmp_path, model), face)
 
 
 def test_the_compilers_report_is_read_row_by_row():

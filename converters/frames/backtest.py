@@ -1,0 +1,88 @@
+"""A bundle for a camera over the run's frames, decided as the device does: what would have been alarmed.
+
+Validation and test frames are stills, evenly taken from many, so each is decided alone: it is in alarm where a region
+of its map, or its score, is above the threshold, zones and masks as on the device. N of M and hold-off, which ask for
+neighbours, are left out, as are camera health and the scene's prefilter, which a device learns on site. Frames of a
+streaming detector follow each other: there N of M and hold-off count, and a frame is in alarm while an event is open.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.contract.bundle import FrameBundle
+from edge_agent.contract.frames import Pixels
+from edge_agent.contract.records import NS, Stage
+from edge_agent.scoring.frame_interpreter import FrameScorer
+from edge_agent.vision.map_watch import MapWatch, Thresholds
+from edge_agent.vision.regions import LocalisationSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameBacktest:
+    """What the device would have made of some frames."""
+
+    frames: int
+    """That count: without those that warm up."""
+    normal: int
+    false_alarms: int
+    """Normal frames in alarm."""
+    defective: int = 0
+    found: int = 0
+    """Defective frames in alarm."""
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall; None without defective frames."""
+        if not self.defective:
+            return None
+        return 2 * self.found / (self.found + self.false_alarms + self.defective)
+
+    def figures(self) -> dict[str, float | int | None]:
+        """As the manifest keeps them: six decimals."""
+        return {**asdict(self), "f1": None if self.f1 is None else round(self.f1, 6)}
+
+
+def backtest(
+    bundle: FrameBundle, graph_format: str, frames: Pixels, labels: NDArray[np.bool_] | None = None
+) -> FrameBacktest:
+    """Run one graph of a bundle over frames.
+
+    Args:
+        bundle: as the device reads it.
+        graph_format: which of its graphs, one that this machine can run.
+        frames: uint8 [n, H, W, 3], of a streaming detector in order of time.
+        labels: bool [n], defective ones; None: all normal.
+
+    Raises:
+        ScoringError: the graph does not run here.
+    """
+    spec, graph = bundle.manifest.input, bundle.manifest.graph(graph_format)
+    scorer, numbers = FrameScorer(bundle.graph(graph_format), graph, runtime="litert"), itertools.count(1)
+    watch = MapWatch(
+        Thresholds(score=graph.calibration, map=graph.map_calibration or graph.calibration),
+        bundle.manifest.decision.rule,
+        spec.interval_s,
+        lambda: f"event-{next(numbers)}",
+        settings=LocalisationSettings(zones=spec.zones, masks=spec.masks),
+        stage=Stage.NETWORK,
+    )
+    alarmed = np.zeros(len(frames), bool)
+    for number, pixels in enumerate(frames):
+        given = scorer.score(pixels)
+        if number >= spec.warm_up:
+            seen = watch.see(round(number * spec.interval_s * NS), given.value, given.map)
+            alarmed[number] = seen.anomaly if spec.streaming else bool(seen.regions)
+    alarmed = alarmed[spec.warm_up :]
+    defective = np.zeros(len(alarmed), bool) if labels is None else labels[spec.warm_up :]
+    return FrameBacktest(
+        frames=len(alarmed),
+        normal=int((~defective).sum()),
+        false_alarms=int((alarmed & ~defective).sum()),
+        defective=int(defective.sum()),
+        found=int((alarmed & defective).sum()),
+    )

@@ -1,0 +1,73 @@
+"""Golden data of a bundle for a camera: some frames, the score and map that each graph must give for them.
+
+Half of the frames are normal ones, half the strangest of all as the float model sees them: what an alarm depends on.
+Made with the device's own replay, so that both read them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.frames.cases import FrameCases
+from converters.golden import tolerances_of
+from converters.runtimes import Measured
+from edge_agent.contract.manifest import GraphFormat
+from edge_agent.contract.records import Floats
+from edge_agent.scoring.frame_interpreter import FrameScorer
+from edge_agent.scoring.frame_selection import golden_results
+from edge_agent.scoring.selection import golden_error
+
+FRAMES = 8
+"""Golden frames: 1.2 MB at 224 x 224, replayed in a fraction of a second at every start."""
+
+SEQUENCES = 4
+"""Golden sequences of a streaming graph, each of many frames."""
+
+FLOAT_TOLERANCE = 1e-4
+"""Largest difference of a float graph between two runtimes or with and without XNNPACK: a score or cell of a deep
+network on frames sums some thousand products whose order differs; 8e-6 was seen of PaDiM's maps."""
+
+
+def golden_index(cases: FrameCases, reference: Floats) -> NDArray[np.intp]:
+    """Which of the cases are golden; `reference` are the float model's scores [k] or [k, L]."""
+    count = (FRAMES if cases.strange.ndim == 1 else SEQUENCES) // 2
+    strange = cases.counted.any(axis=1)
+    strength = reference.reshape(len(reference), -1)[:, cases.warm_up :].max(axis=1)
+    normal, odd = np.flatnonzero(~strange), np.flatnonzero(strange)
+    even = normal[np.linspace(0, len(normal) - 1, min(count, len(normal))).astype(np.intp)]
+    return np.sort(np.concatenate([even, odd[np.argsort(-strength[odd], kind="stable")[:count]]]))
+
+
+def golden_arrays(
+    cases: FrameCases, chosen: NDArray[np.intp], graphs: Mapping[str, FrameScorer]
+) -> dict[str, NDArray[np.generic]]:
+    """Arrays of `golden.npz`: `frames` or `sequences`, and of each graph `score_<format>` and, with a map, `map_…`."""
+    name = "frames" if cases.strange.ndim == 1 else "sequences"
+    arrays: dict[str, NDArray[np.generic]] = {name: cases.inputs[chosen]}
+    for graph_format, graph in graphs.items():
+        scores, maps = golden_results(graph, {name: cases.inputs[chosen]})
+        arrays[f"score_{graph_format}"] = scores
+        if maps is not None:
+            arrays[f"map_{graph_format}"] = maps
+    return arrays
+
+
+def frame_tolerances(
+    graph_format: GraphFormat, measured: Sequence[Measured], chosen: NDArray[np.intp]
+) -> dict[str, float]:
+    """Per runtime, how far its scores and cells may be from those of the first; errors as `tolerances_of`."""
+    return tolerances_of(
+        graph_format, measured, [_error(each, measured[0], chosen) for each in measured], FLOAT_TOLERANCE
+    )
+
+
+def _error(runtime: Measured, first: Measured, chosen: NDArray[np.intp]) -> float:
+    """Of scores and cells, over all cases and over the golden ones."""
+    pairs = [(scores, first.scores) for scores in (runtime.scores, runtime.plain_scores)]
+    pairs += [
+        (maps, first.maps) for maps in (runtime.maps, runtime.plain_maps) if maps is not None and first.maps is not None
+    ]
+    return max(golden_error(got[part], want[part]) for got, want in pairs for part in (slice(None), chosen))
