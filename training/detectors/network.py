@@ -22,8 +22,8 @@ FEWEST_BATCHES = 8
 FEWEST_INDEPENDENT = 4
 """Windows without a row in common that early stopping must watch: of fewer the loss says little of the fit."""
 
-Examples = tuple[Floats, Floats]
-"""What a network is given and what it must answer, float32 [n, ...] both."""
+Examples = tuple[NDArray[Any], Floats]
+"""What a network is given, float32 or pixels [n, ...], and what it must answer, float32 [n, ...]."""
 
 MakeExamples = Callable[[NDArray[Any], np.random.Generator | None], Examples]
 """From normal windows or frames [n, ...] to examples. The generator decides what is left to chance; without one, for
