@@ -394,6 +394,15 @@ def test_a_streaming_graph_begins_anew_after_a_gap_and_after_a_failure() -> None
     assert scorer.resets == 3
 
 
+def test_a_streaming_graph_that_failed_begins_anew_where_the_scene_decides_meanwhile() -> None:
+    scorer = Answers(*[0.0] * 12, ScoringError("broken"), streaming=True)
+    camera = Camera(scorer, prefilter=LEARN)
+    assert camera.see(13).decision.stage is Stage.PREFILTER
+    assert scorer.resets == 1
+    camera.see()
+    assert scorer.resets == 2
+
+
 def test_a_streaming_graph_is_never_gated() -> None:
     scorer = Answers(streaming=True)
     settings = FramePrefilterSettings(learn_frames=10, learn_s=0.0, rule=RULE, mode=Mode.GATE)

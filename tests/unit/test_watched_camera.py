@@ -234,6 +234,13 @@ def test_a_watcher_made_again_goes_on_with_scene_reference_and_open_events(tmp_p
     assert bench.alerts.kinds().count("anomaly") == 1
 
 
+def test_a_watcher_made_again_goes_on_with_the_scene_it_was_learning(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.see(15)
+    bench.watched._make_watcher()
+    assert bench.see(6).anomaly == "OFF"
+
+
 # Light and camera.
 
 
