@@ -1,0 +1,153 @@
+"""Parity, cases and golden frames of graphs on frames, on scores and maps written by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.frames.cases import SEQUENCES, STEPS_AFTER_WARM_UP, FrameCases, cases, patched
+from converters.frames.golden import FRAMES, golden_index
+from converters.frames.parity import FEW_NORMAL, compare_frames
+from tests.frame_runs import SIZE, WARM_UP, frame_run, pictures
+from training.image_artifacts import FrameRun, write_frames
+
+NORMAL, STRANGE, GRID = 40, 20, 6
+
+
+def made(normal: int = NORMAL) -> tuple[FrameCases, tuple[np.ndarray, np.ndarray]]:
+    """Cases, and what the float model gives: scores that rise, maps with one strong cell in strange frames."""
+    rng = np.random.default_rng(0)
+    count = normal + STRANGE
+    strange = np.arange(count) >= normal
+    maps = rng.uniform(0.5, 1.5, (count, GRID, GRID)).astype(np.float32)
+    for number in np.flatnonzero(strange):
+        row, column = rng.integers(0, GRID, 2)
+        maps[number, row, column] = 5 + rng.uniform()
+    given = FrameCases(inputs=np.zeros((count, 1, 1, 3), np.uint8), strange=strange, labelled=True, warm_up=0)
+    return given, (np.linspace(1, 2, count).astype(np.float32) + 2 * strange, maps)
+
+
+WATCHED = np.ones((GRID, GRID), bool)
+
+
+def test_the_float_model_agrees_with_itself() -> None:
+    given, want = made()
+    parity = compare_frames(given, WATCHED, want, want)
+    assert parity.problems() == []
+    assert parity.figures()["peak_found"] == parity.figures()["map_correlation"] == 1
+
+
+def test_scores_of_another_scale_differ_in_nothing_that_matters() -> None:
+    given, (scores, maps) = made()
+    assert compare_frames(given, WATCHED, (2 * scores + 1, maps), (scores, maps)).problems() == []
+
+
+def test_a_map_that_shows_another_place_is_refused() -> None:
+    given, (scores, maps) = made()
+    turned = np.roll(maps, GRID // 2, axis=2)
+    parity = compare_frames(given, WATCHED, (scores, turned), (scores, maps))
+    assert parity.maps is not None
+    assert parity.maps.peak_found < 0.2
+    assert any("strongest cell" in problem for problem in parity.problems())
+
+
+def test_a_place_that_is_nearly_as_strong_is_as_good() -> None:
+    given, (scores, maps) = made()
+    for row, one in enumerate(maps[NORMAL:]):
+        one[...] = 1
+        one[row % 2, 0], one[5, 5] = 5.0, 4.9
+    other = maps.copy()
+    other[NORMAL:, 5, 5] = 5.1
+    parity = compare_frames(given, WATCHED, (scores, other), (scores, maps))
+    assert parity.maps is not None
+    assert parity.maps.peak_found == 1
+
+
+def test_cells_that_a_mask_leaves_out_do_not_count() -> None:
+    given, (scores, maps) = made()
+    watched = WATCHED.copy()
+    watched[0, 0] = False
+    wild = maps.copy()
+    wild[:, 0, 0] = 1000
+    assert compare_frames(given, watched, (scores, wild), (scores, maps)).problems() == []
+    assert compare_frames(given, WATCHED, (scores, wild), (scores, maps)).problems() != []
+
+
+def test_a_largest_cell_that_is_off_is_refused() -> None:
+    given, (scores, maps) = made()
+    parity = compare_frames(given, WATCHED, (scores, 1.3 * maps), (scores, maps))
+    assert parity.problems() == ["the largest cell is off by 30.0%, at most 15%"]
+
+
+@pytest.mark.parametrize(("normal", "refused"), [(FEW_NORMAL, True), (FEW_NORMAL - 1, False)])
+def test_ranks_of_a_few_normal_frames_are_not_judged(normal: int, *, refused: bool) -> None:
+    given, (scores, _) = made(normal)
+    shuffled = scores.copy()
+    shuffled[:normal:2] = shuffled[:normal:2][::-1]
+    problems = compare_frames(given, None, (shuffled, None), (scores, None)).problems()
+    assert any("within normals" in problem for problem in problems) is refused
+
+
+def test_frames_of_a_sequence_that_warm_up_do_not_count() -> None:
+    rng = np.random.default_rng(0)
+    strange = np.zeros((6, 12), bool)
+    strange[3:, 8:] = True
+    given = FrameCases(inputs=np.zeros((6, 12, 1, 1, 3), np.uint8), strange=strange, labelled=True, warm_up=4)
+    scores = (rng.uniform(1, 2, (6, 12)) + 2 * strange).astype(np.float32)
+    other = scores.copy()
+    other[:, :4] = 1e6
+    parity = compare_frames(given, None, (other, None), (scores, None))
+    assert (parity.problems(), parity.normal) == ([], 6 * 8 - 12)
+
+
+def test_golden_are_normal_frames_and_the_strangest() -> None:
+    given, (scores, _) = made()
+    chosen = golden_index(given, scores)
+    assert len(chosen) == FRAMES
+    assert chosen[FRAMES // 2 :].tolist() == np.argsort(scores)[-FRAMES // 2 :].tolist()
+    assert not given.strange[chosen[: FRAMES // 2]].any()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> FrameRun:
+    return frame_run(tmp_path / "run", tmp_path)
+
+
+def without_defects(run: FrameRun) -> FrameRun:
+    write_frames(
+        run.path,
+        calibration=run.calibration,
+        validation=run.validation,
+        test=run.test[:0],
+        test_labels=run.test_labels[:0],
+    )
+    return FrameRun.read(run.path)
+
+
+def test_test_frames_are_the_strange_ones_where_there_are_defects(run: FrameRun) -> None:
+    found = cases(run)
+    assert found.labelled
+    assert np.array_equal(found.inputs[found.strange], run.test[run.test_labels])
+
+
+def test_patched_frames_stand_for_defects_where_there_are_none(run: FrameRun) -> None:
+    found = cases(without_defects(run))
+    assert not found.labelled
+    assert (int((~found.strange).sum()), int(found.strange.sum())) == (40, 32)
+
+
+def test_a_patch_changes_a_part_of_the_frame_alone() -> None:
+    frames = pictures(4, 0)
+    changed = (patched(frames) != frames).any(axis=3).mean(axis=(1, 2))
+    assert ((changed > 0) & (changed < 0.15)).all()
+
+
+def test_cases_of_a_streaming_detector_are_neighbours_in_order(tmp_path: Path) -> None:
+    run = frame_run(tmp_path / "run", tmp_path, streaming=True)
+    found = cases(run)
+    assert found.inputs.shape[1:] == (WARM_UP + STEPS_AFTER_WARM_UP, SIZE, SIZE, 3)
+    assert len(found.inputs) <= 2 * SEQUENCES
+    assert np.array_equal(found.inputs[0], run.validation[: WARM_UP + STEPS_AFTER_WARM_UP])
+    strange = found.counted.any(axis=1).tolist()
+    assert strange == sorted(strange)
+    assert any(strange)
