@@ -17,8 +17,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import tensorflow as tf
+
 from tests.image_folders import SIDE, mvtec_folder, picture, plain_folder, recipe_text, sequence_folder, write
-from tests.tiny_image_detectors import Difference, let_recipes_name_them
+from tests.tiny_image_detectors import Difference, DifferenceSettings, let_recipes_name_them
 from training.__main__ import main
 from training.data import DataError
 from training.evaluation.frame_report import render, write_frame_report
@@ -29,9 +31,9 @@ from training.evaluation.sheet import OUTLINE_RGB, overlaid, sheet
 from training.image_artifacts import FrameRun
 from training.images.detector import FrameSet
 from training.images.fit import fit_images, most_mixed
-from training.images.masking import blackened
+from training.images.masking import blackened, masked
 from training.images.recipe import parse_image_recipe
-from training.recipe import RecipeError
+from training.recipe import RecipeError, TrainingSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's own
 
@@ -202,6 +204,16 @@ def test_what_moves_where_the_picture_is_masked_changes_no_score(tmp_path: Path)
     assert scores["masked"][0] < 20 < scores["masked"][1]
     assert masked.input.masks
     assert (masked.validation[:, :16, :16] > 0).all()
+
+
+def test_a_masked_graph_is_made_of_operators_that_every_device_has(tmp_path: Path) -> None:
+    detector = Difference(DifferenceSettings(), TrainingSettings(), SIDE, SIDE)
+    detector.mean = np.zeros((SIDE, SIDE, 3), np.float32)
+    corner = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5))
+    masked(detector.score_graph(), (corner,)).save(tmp_path / "graph")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "graph"))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    assert converter.convert()
 
 
 def test_the_fit_sees_masked_parts_black() -> None:

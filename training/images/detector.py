@@ -127,5 +127,6 @@ class ImageDetector(ABC, Generic[S]):
     def score_graph(self) -> ScoreGraph:
         """The fitted detector as one graph with static shapes and constants only.
 
-        `frame` uint8 [1, H, W, 3] to `score` [1], `map` [1, h, w] where it has one, and its `state_<name>`.
+        `frame` uint8 [1, H, W, 3] to `score` [1], `map` [1, h, w] where it has one, and its `state_<name>`. The
+        function gets its values as float32 where parts of the picture are masked, so it begins with a cast.
         """

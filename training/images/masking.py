@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from edge_agent.contract.zones import Polygon, watched_cells
+from edge_agent.contract.zones import Cells, Polygon, watched_cells
 from training.graph import FRONT, Outputs, ScoreGraph
 from training.images.folders import Pixels
 
@@ -16,7 +15,7 @@ def blackened(frames: Pixels, masks: tuple[Polygon, ...]) -> Pixels:
     if not masks:
         return frames
     _, height, width, _ = frames.shape
-    return np.minimum(frames, _most(masks, height, width))
+    return np.where(_watched(masks, height, width), frames, np.uint8(0))
 
 
 def masked(graph: ScoreGraph, masks: tuple[Polygon, ...]) -> ScoreGraph:
@@ -24,16 +23,17 @@ def masked(graph: ScoreGraph, masks: tuple[Polygon, ...]) -> ScoreGraph:
     if not masks:
         return graph
     _, height, width, _ = graph.inputs["frame"]
-    most = _most(masks, height, width)
+    watched = _watched(masks, height, width)
 
     def function(frame: tf.Tensor, **states: tf.Tensor) -> Outputs:
         with tf.name_scope(FRONT):
-            seen = tf.minimum(frame, tf.constant(most))
+            # In float32: TFLite neither limits nor chooses among uint8. Detectors cast their frame, which this passes.
+            seen = tf.cast(frame, tf.float32) * tf.constant(watched, tf.float32)
         return graph.function(frame=seen, **states)
 
     return ScoreGraph(function=function, inputs=graph.inputs)
 
 
-def _most(masks: tuple[Polygon, ...], height: int, width: int) -> NDArray[np.uint8]:
-    """The largest value that each pixel may have, uint8 [1, H, W, 1]: 255 or, where it is masked, 0."""
-    return np.where(watched_cells(masks, height, width), np.uint8(255), np.uint8(0))[np.newaxis, :, :, np.newaxis]
+def _watched(masks: tuple[Polygon, ...], height: int, width: int) -> Cells:
+    """Which pixels are not masked, bool [1, H, W, 1]."""
+    return np.asarray(watched_cells(masks, height, width)[np.newaxis, :, :, np.newaxis])
