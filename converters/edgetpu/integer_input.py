@@ -6,7 +6,8 @@
 CAST is no operator of the Edge TPU, and after the first that it has not all the rest runs on the CPU. A normalisation
 a p + b of pixels p, alike for all of them, is a quantization with scale a and zero point -b / a, so the frame says so
 itself and its float copy is left out. A zero point is a whole number: at most half a grey level is lost. Where the head
-needs the normalised frame as well (an autoencoder's residual), those operators stay, behind the body.
+needs the normalised frame as well (an autoencoder's residual), those operators stay, behind the body. Masks, the least
+of frame and a constant, move behind QUANTIZE: it rises with the pixel, so the least of both is the same there.
 
 Operators that an Edge TPU takes are moved to the front as far as they depend on no others, since it takes one run of
 operators from the first on.
@@ -15,6 +16,7 @@ operators from the first on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -47,12 +49,15 @@ def with_integer_input(model: bytes) -> bytes:
     root = schema.ModelT.InitFromPackedBuf(model, 0)
     graph, names = root.subgraphs[0], operator_names(root)
     frame = _frame(root)
+    mask = _mask(root, names, frame)
     quantize = _first_quantize(graph, names)
-    scale, zero_point = _quantization(root, names, frame, quantize.inputs[0])
+    scale, zero_point = _quantization(root, names, frame if mask is None else mask.outputs[0], quantize.inputs[0])
     quantization = schema.QuantizationParametersT()
     quantization.scale, quantization.zeroPoint = np.array([scale], np.float32), np.array([zero_point], np.int64)
     graph.tensors[frame].quantization = quantization
     quantize.inputs = np.array([frame], np.int32)
+    if mask is not None:
+        _mask_integers(root, mask, quantize, scale, zero_point)
     _drop_unused(root)
     _integers_first(root)
     return packed(root)
@@ -67,6 +72,38 @@ def _frame(root: Any) -> int:
     if len(found) != 1:
         raise Refused(f"expected one input of uint8 pixels, the graph has {len(found)}: edgetpu is made of frames")
     return found[0]
+
+
+def _mask(root: Any, names: list[str], frame: int) -> Any:
+    """The operator that limits the frame to a constant picture, 0 where it is masked; None without masks."""
+    for operator in root.subgraphs[0].operators:
+        if names[operator.opcodeIndex] == "MINIMUM" and int(operator.inputs[0]) == frame:
+            return operator
+    return None
+
+
+def _mask_integers(root: Any, mask: Any, quantize: Any, scale: float, zero_point: int) -> None:
+    """Put the mask behind QUANTIZE, on int8: all who took what QUANTIZE gives take the masked one."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, seen = root.subgraphs[0], int(quantize.outputs[0])
+    of_seen, most = graph.tensors[seen].quantization, graph.tensors[mask.inputs[1]]
+    pixels = np.asarray(root.buffers[most.buffer].data, np.uint8).astype(np.float64)
+    steps = np.round((pixels - zero_point) * scale / of_seen.scale[0]) + of_seen.zeroPoint[0]
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(np.clip(steps, -128, 127).astype(np.int8).tobytes(), np.uint8)
+    root.buffers.append(buffer)
+    limit, masked = copy(most), copy(graph.tensors[seen])
+    limit.buffer, limit.type, limit.quantization = len(root.buffers) - 1, schema.TensorType.INT8, of_seen
+    for tensor in (limit, masked):
+        tensor.name += b"_masked"
+    graph.tensors += [limit, masked]
+    given = len(graph.tensors) - 1
+    for operator in graph.operators:
+        operator.inputs = np.where(np.asarray(operator.inputs) == seen, given, operator.inputs)
+    least = copy(mask)
+    least.inputs, least.outputs = np.array([seen, given - 1], np.int32), np.array([given], np.int32)
+    graph.operators.insert(graph.operators.index(quantize) + 1, least)
 
 
 def _first_quantize(graph: Any, names: list[str]) -> Any:

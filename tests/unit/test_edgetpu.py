@@ -28,12 +28,21 @@ def quantized(graph: Graph, tensor: int, scale: float, zero: int) -> int:
     return tensor
 
 
-def small(*, centre=(127.0,), factor: float = 1 / 128, residual: bool = False) -> tuple[bytes, FrameFace]:
-    """CAST, SUB, MUL, QUANTIZE, a 1 x 1 convolution in int8, DEQUANTIZE, MEAN; `residual`: and the mean of the front."""
+def small(
+    *, centre=(127.0,), factor: float = 1 / 128, residual: bool = False, masked: bool = False
+) -> tuple[bytes, FrameFace]:
+    """CAST, SUB, MUL, QUANTIZE, a 1 x 1 convolution in int8, DEQUANTIZE, SUM; `residual`: and the sum of the front;
+    `masked`: the upper half is black."""
     graph = Graph()
     frame = graph.tensor(1, H, W, 3, kind=TYPE.UINT8)
     shape = (1, H, W, 3)
-    cast = graph.operator(OPERATOR.CAST, [frame], graph.tensor(*shape), (OPTIONS.CastOptions, schema.CastOptionsT()))
+    picture = frame
+    if masked:
+        most = np.where(np.arange(H)[:, np.newaxis] < H // 2, 0, np.full((H, W), 255)).astype(np.uint8)
+        limit = graph.tensor(1, H, W, 1, kind=TYPE.UINT8, data=most)
+        options = OPTIONS.MaximumMinimumOptions, schema.MaximumMinimumOptionsT()
+        picture = graph.operator(OPERATOR.MINIMUM, [frame, limit], graph.tensor(*shape, kind=TYPE.UINT8), options)
+    cast = graph.operator(OPERATOR.CAST, [picture], graph.tensor(*shape), (OPTIONS.CastOptions, schema.CastOptionsT()))
     middle = graph.tensor(*np.shape(centre), data=np.array(centre, np.float32))
     off = graph.operator(OPERATOR.SUB, [cast, middle], graph.tensor(*shape), (OPTIONS.SubOptions, schema.SubOptionsT()))
     gain = graph.tensor(1, data=np.array([factor], np.float32))
@@ -70,9 +79,10 @@ def scores(model: bytes, face: FrameFace) -> list[float]:
     return found
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("residual", [False, True])
-def test_integers_in_give_the_scores_of_the_int8_graph(residual):
-    model, face = small(residual=residual)
+def test_integers_in_give_the_scores_of_the_int8_graph(residual, masked):
+    model, face = small(residual=residual, masked=masked)
     assert scores(with_integer_input(model), face) == pytest.approx(scores(model, face), abs=1e-5)
 
 
@@ -88,6 +98,14 @@ def test_what_the_rules_allow_comes_first_and_the_first_that_stays_is_named():
     assert after.first_on_cpu.index == 2
     assert after.operators[-1].reason == "works on float32"
     assert "from operator 2 on the CPU" in after.sentence()
+
+
+def test_a_mask_is_laid_over_the_integers():
+    model, face = small(masked=True)
+    integers = with_integer_input(model)
+    assert [each.name for each in mapping(integers).operators[:3]] == ["QUANTIZE", "MINIMUM", "CONV_2D"]
+    assert mapping(integers).mapped == 3
+    assert scores(integers, face) != pytest.approx(scores(*small()), rel=0.01)
 
 
 def test_macs_of_a_convolution_are_its_outputs_times_its_kernel():
