@@ -6,8 +6,8 @@
 CAST is no operator of the Edge TPU, and after the first that it has not all the rest runs on the CPU. A normalisation
 a p + b of pixels p, alike for all of them, is a quantization with scale a and zero point -b / a, so the frame says so
 itself and its float copy is left out. A zero point is a whole number: at most half a grey level is lost. Where the head
-needs the normalised frame as well (an autoencoder's residual), those operators stay, behind the body. Masks, the least
-of frame and a constant, move behind QUANTIZE: it rises with the pixel, so the least of both is the same there.
+needs the normalised frame as well (an autoencoder's residual), those operators stay, behind the body. Masks, a product
+with 0 or 1, become the least of the integers and what QUANTIZE makes of 0 or 255: the same, as it rises with the pixel.
 
 Operators that an Edge TPU takes are moved to the front as far as they depend on no others, since it takes one run of
 operators from the first on.
@@ -20,6 +20,7 @@ from copy import copy
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.edgetpu.mapping import reasons
 from converters.flatbuffer import operator_names, packed
@@ -27,6 +28,9 @@ from converters.refusal import Refused
 
 PIXELS = np.array([0.0, 255.0])
 """Ends of the range of a pixel: an affine normalisation is told by what it makes of them."""
+
+MINIMUM_VERSION = 2
+"""Version of MINIMUM that takes int8."""
 
 AFFINE: dict[str, Callable[[Any, float], Any]] = {
     "CAST": lambda values, _: values,
@@ -75,10 +79,14 @@ def _frame(root: Any) -> int:
 
 
 def _mask(root: Any, names: list[str], frame: int) -> Any:
-    """The operator that limits the frame to a constant picture, 0 where it is masked; None without masks."""
-    for operator in root.subgraphs[0].operators:
-        if names[operator.opcodeIndex] == "MINIMUM" and int(operator.inputs[0]) == frame:
-            return operator
+    """The operator that blackens parts of the frame, a product of the cast frame with 0 or 1; None without masks."""
+    graph = root.subgraphs[0]
+    for cast in graph.operators:
+        if names[cast.opcodeIndex] == "CAST" and int(cast.inputs[0]) == frame:
+            for operator in graph.operators:
+                taken = names[operator.opcodeIndex] == "MUL" and int(operator.inputs[0]) == int(cast.outputs[0])
+                if taken and set(np.unique(_values(root, graph.tensors[operator.inputs[1]]))) == {0.0, 1.0}:
+                    return operator
     return None
 
 
@@ -87,22 +95,27 @@ def _mask_integers(root: Any, mask: Any, quantize: Any, scale: float, zero_point
     from ai_edge_litert import schema_py_generated as schema
 
     graph, seen = root.subgraphs[0], int(quantize.outputs[0])
-    of_seen, most = graph.tensors[seen].quantization, graph.tensors[mask.inputs[1]]
-    pixels = np.asarray(root.buffers[most.buffer].data, np.uint8).astype(np.float64)
-    steps = np.round((pixels - zero_point) * scale / of_seen.scale[0]) + of_seen.zeroPoint[0]
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.clip(steps, -128, 127).astype(np.int8).tobytes(), np.uint8)
+    of_seen, watched = graph.tensors[seen].quantization, graph.tensors[mask.inputs[1]]
+    steps = np.round((PIXELS[1] * _values(root, watched) - zero_point) * scale / of_seen.scale[0])
+    buffer, code, least = schema.BufferT(), schema.OperatorCodeT(), schema.OperatorT()
+    integers = np.clip(steps + of_seen.zeroPoint[0], -128, 127).astype(np.int8)
+    buffer.data = np.frombuffer(integers.tobytes(), np.uint8)
     root.buffers.append(buffer)
-    limit, masked = copy(most), copy(graph.tensors[seen])
-    limit.buffer, limit.type, limit.quantization = len(root.buffers) - 1, schema.TensorType.INT8, of_seen
-    for tensor in (limit, masked):
+    most, masked = copy(watched), copy(graph.tensors[seen])
+    most.buffer, most.type, most.quantization = len(root.buffers) - 1, schema.TensorType.INT8, of_seen
+    for tensor in (most, masked):
         tensor.name += b"_masked"
-    graph.tensors += [limit, masked]
+    graph.tensors += [most, masked]
     given = len(graph.tensors) - 1
     for operator in graph.operators:
         operator.inputs = np.where(np.asarray(operator.inputs) == seen, given, operator.inputs)
-    least = copy(mask)
-    least.inputs, least.outputs = np.array([seen, given - 1], np.int32), np.array([given], np.int32)
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.MINIMUM
+    code.version = MINIMUM_VERSION
+    root.operatorCodes.append(code)
+    least.opcodeIndex, least.inputs = len(root.operatorCodes) - 1, np.array([seen, given - 1], np.int32)
+    least.outputs = np.array([given], np.int32)
+    least.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
+    least.builtinOptions = schema.MaximumMinimumOptionsT()
     graph.operators.insert(graph.operators.index(quantize) + 1, least)
 
 
@@ -150,14 +163,19 @@ def _affine(root: Any, names: list[str], frame: int, tensor: int) -> Any:
 
 
 def _constant(root: Any, tensor: Any, name: str) -> float:
-    data = root.buffers[tensor.buffer].data
-    values = np.unique(np.frombuffer(b"" if data is None else np.asarray(data, np.uint8).tobytes(), np.float32))
+    values = np.unique(_values(root, tensor))
     if len(values) != 1:
         raise Refused(
             f"the {name} of the normalisation has {len(values)} different constants: an Edge TPU takes one scale for "
             "all channels, so normalise them alike"
         )
     return float(values[0])
+
+
+def _values(root: Any, tensor: Any) -> NDArray[np.float32]:
+    """Of a float32 constant, flat; empty for a tensor that is computed."""
+    data = root.buffers[tensor.buffer].data
+    return np.frombuffer(b"" if data is None else np.asarray(data, np.uint8).tobytes(), np.float32)
 
 
 def _drop_unused(root: Any) -> None:

@@ -36,13 +36,12 @@ def small(
     graph = Graph()
     frame = graph.tensor(1, H, W, 3, kind=TYPE.UINT8)
     shape = (1, H, W, 3)
-    picture = frame
+    cast = graph.operator(OPERATOR.CAST, [frame], graph.tensor(*shape), (OPTIONS.CastOptions, schema.CastOptionsT()))
     if masked:
-        most = np.where(np.arange(H)[:, np.newaxis] < H // 2, 0, np.full((H, W), 255)).astype(np.uint8)
-        limit = graph.tensor(1, H, W, 1, kind=TYPE.UINT8, data=most)
-        options = OPTIONS.MaximumMinimumOptions, schema.MaximumMinimumOptionsT()
-        picture = graph.operator(OPERATOR.MINIMUM, [frame, limit], graph.tensor(*shape, kind=TYPE.UINT8), options)
-    cast = graph.operator(OPERATOR.CAST, [picture], graph.tensor(*shape), (OPTIONS.CastOptions, schema.CastOptionsT()))
+        watched = np.where(np.arange(H)[:, np.newaxis] < H // 2, 0.0, np.ones((H, W))).astype(np.float32)
+        which = graph.tensor(1, H, W, 1, data=watched)
+        product = OPTIONS.MulOptions, schema.MulOptionsT()
+        cast = graph.operator(OPERATOR.MUL, [cast, which], graph.tensor(*shape), product)
     middle = graph.tensor(*np.shape(centre), data=np.array(centre, np.float32))
     off = graph.operator(OPERATOR.SUB, [cast, middle], graph.tensor(*shape), (OPTIONS.SubOptions, schema.SubOptionsT()))
     gain = graph.tensor(1, data=np.array([factor], np.float32))
