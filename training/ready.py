@@ -256,7 +256,7 @@ def table(
     inner = ""
     for field in dataclasses.fields(settings):
         value = getattr(chosen, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             inner += table(f"{heading[:-1]}.{field.name}]", type(value), dataclasses.asdict(value))
         elif only is None or field.name in only:
             lines += _setting(field.name, value, notes.get(field.name, ""))

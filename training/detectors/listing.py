@@ -1,7 +1,7 @@
 """The list of detectors, of readings and of images, for a person and for programs, from what they say of themselves.
 
 A module's docstring begins with a line that says what the detector is for. So does a class's with one that says what it
-is; a paragraph that begins with `Source:` or `Sources:` says where the method comes from.
+is; a paragraph of either that begins with `Source:` or `Sources:` says where the method comes from.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ def _all() -> dict[str, AnyDetector]:
 
 
 def _entry(name: str, detector: AnyDetector) -> dict[str, Any]:
-    paragraphs = [" ".join(each.split()) for each in inspect.cleandoc(detector.__doc__ or "").split("\n\n")]
-    source = next((each for each in paragraphs if each.startswith(("Source:", "Sources:"))), "")
+    paragraphs = _paragraphs(detector.__doc__)
+    told = [*paragraphs, *_paragraphs(sys.modules[detector.__module__].__doc__)]
+    source = next((each for each in told if each.startswith(("Source:", "Sources:"))), "")
     return {
         "name": name,
         "input": "images" if issubclass(detector, ImageDetector) else "readings",
@@ -107,9 +108,13 @@ def _purpose(detector: AnyDetector) -> str:
 
 def _in_short(name: str, detector: AnyDetector) -> str:
     source = _entry(name, detector)["source"].partition(";")[0]
-    return (
-        f"  {name:<{INDENT - 2}}{_purpose(detector)}\n{'':<{INDENT}}{textwrap.shorten(source, WIDTH, placeholder=' …')}"
-    )
+    purpose = _wrapped(f"  {name:<{INDENT - 2}}", _purpose(detector), INDENT + WIDTH)
+    return f"{purpose}\n{'':<{INDENT}}{textwrap.shorten(source, WIDTH, placeholder=' …')}"
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    """Of a docstring, each as one line."""
+    return [" ".join(each.split()) for each in inspect.cleandoc(text or "").split("\n\n")]
 
 
 def _described(entry: dict[str, Any]) -> str:
@@ -129,10 +134,10 @@ def _described(entry: dict[str, Any]) -> str:
     return "\n".join([name, *lines])
 
 
-def _wrapped(start: str, words: str) -> str:
+def _wrapped(start: str, words: str, width: int = WIDTH) -> str:
     return textwrap.fill(
         words,
-        WIDTH,
+        width,
         initial_indent=start,
         subsequent_indent=" " * INDENT,
         break_on_hyphens=False,
