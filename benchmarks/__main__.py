@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import camera, frames, path, prefilter, service, vus
+from benchmarks import camera, camera_path, frames, path, prefilter, service, vus
 from benchmarks.figures import Figure, main
 
 
 def all_figures() -> list[Figure]:
     """Measure every part."""
-    parts = (prefilter, camera, frames, path, service, vus)
+    parts = (prefilter, camera, frames, path, camera_path, service, vus)
     return [figure for part in parts for figure in part.all_figures()]
 
 

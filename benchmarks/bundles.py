@@ -10,7 +10,9 @@ import numpy as np
 
 from edge_agent.contract.records import NS, Block
 from edge_agent.contract.wire import utc_text
+from edge_agent.sources.inspection import InspectionScene
 from edge_agent.sources.pump import PUMP_CHANNELS, Pump
+from edge_agent.sources.synthetic_scene import SceneSettings
 
 OUT = Path("out/bench")
 """Where they are kept between runs; `make clean` removes it."""
@@ -40,6 +42,24 @@ epochs = {epochs}
 """
 
 
+_IMAGE_RECIPE = """\
+name = "{name}"
+
+[images]
+path = "{name}"
+
+[frame]
+height = 224
+width = 224
+
+[detector]
+type = "{detector}"
+"""
+
+STATION = SceneSettings(seed=5, frames=60)
+"""The simulated inspection station that image detectors are measured with; a recipe is content with 60 images."""
+
+
 def pump_bundle(detector: str) -> Path:
     """A detector of the simulated pump: 5 channels, 1 Hz, T = 32."""
     pump = Pump(seed=5, rate_hz=1.0)
@@ -58,6 +78,25 @@ def fast_bundle() -> Path:
         rows=FAST_WINDOW,
         stride=FAST_STRIDE,
     )
+
+
+def station_bundle(detector: str) -> Path:
+    """A detector of images of the simulated inspection station, 224 x 224."""
+    name = f"station-{detector}"
+    bundle = OUT / f"{name}.bundle"
+    if bundle.exists():
+        return bundle
+    print(f"making {bundle} …", flush=True)
+    import cv2
+
+    folder, recipe = OUT / name / "normal", OUT / f"{name}.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = InspectionScene(STATION.seed, STATION.width, STATION.height)
+    for number in range(STATION.frames):
+        cv2.imwrite(str(folder / f"{number:03}.png"), scene.pixels(number)[..., ::-1])
+    recipe.write_text(_IMAGE_RECIPE.format(name=name, detector=detector), encoding="utf-8")
+    _build(recipe, OUT / f"run-{name}", bundle)
+    return bundle
 
 
 def vibration(rows: int) -> Block:
@@ -86,10 +125,14 @@ def _bundle(
     recording.write_text("\n".join(lines) + "\n", encoding="utf-8")
     text = _RECIPE.format(name=name, rate_hz=rate_hz, rows=rows, stride=stride, detector=detector, epochs=10)
     recipe.write_text(text, encoding="utf-8")
-    run = OUT / f"run-{name}"
-    _step("training", "fit", recipe, "--data", recording, "--out", run, "--quiet")
-    _step("converters", "build", run, "--out", bundle, "--provisional")
+    _build(recipe, OUT / f"run-{name}", bundle, "--data", recording)
     return bundle
+
+
+def _build(recipe: Path, run: Path, bundle: Path, *options: str | Path) -> None:
+    """Fit and convert, by the commands of an engineer."""
+    _step("training", "fit", recipe, "--out", run, "--quiet", *options)
+    _step("converters", "build", run, "--out", bundle, "--provisional")
 
 
 def _step(module: str, *arguments: str | Path) -> None:

@@ -54,15 +54,20 @@ def import_figure() -> Figure:
     return Figure("import edge_agent.agent", float(np.median(taken)), "s")
 
 
+def serial(port: str, format_of_lines: str) -> str:
+    """Return the settings of a serial port."""
+    return f'kind = "serial"\nport = "{port}"\n{format_of_lines}'
+
+
 @contextmanager
-def running_agent(bundle: Path, port: str, source: str) -> Iterator[tuple[float, dict[str, Any], Path]]:
-    """Run the agent; gives the seconds until READY, its status then, and its settings."""
+def running_agent(bundle: Path, source: str) -> Iterator[tuple[float, dict[str, Any], Path]]:
+    """Run the agent with a bundle and a source; gives the seconds until READY, its status then, and its settings."""
     with tempfile.TemporaryDirectory(prefix="anomalite-") as name:
         folder = Path(name)
         config = folder / "config.toml"
         config.write_text(
             f'device = "bench"\nstate_dir = "{folder}"\n[streams.bench]\nbundle = "{bundle.resolve()}"\n'
-            f'[streams.bench.source]\nkind = "serial"\nport = "{port}"\n{source}\n',
+            f"[streams.bench.source]\n{source}\n",
             encoding="utf-8",
         )
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -98,7 +103,7 @@ def start_figures() -> list[Figure]:
     tty.setraw(slave)
     seconds, memory = [], []
     for _ in range(STARTS):
-        with running_agent(bundle, os.ttyname(slave), 'time_column = "time"') as (ready_s, now, _):
+        with running_agent(bundle, serial(os.ttyname(slave), 'time_column = "time"')) as (ready_s, now, _):
             seconds.append(ready_s)
             memory.append(now["rss_bytes"] / 1e6)
     os.close(master)
@@ -141,11 +146,8 @@ def fast_figures() -> list[Figure]:
     master, slave = pty.openpty()
     tty.setraw(slave)
     block = vibration(int(FAST_HZ) * FAST_SECONDS)
-    with running_agent(fast_bundle(), os.ttyname(slave), 'format = "binary"\ntime_column = "time"') as (
-        _,
-        before,
-        config,
-    ):
+    source = serial(os.ttyname(slave), 'format = "binary"\ntime_column = "time"')
+    with running_agent(fast_bundle(), source) as (_, before, config):
         used_s = _cpu_s(before)
         time.sleep(0.3)
         begin = time.monotonic()

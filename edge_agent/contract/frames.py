@@ -60,8 +60,8 @@ class FrameScore:
 def small_luma(pixels: Pixels, height: int, width: int) -> Floats:
     """Mean luma of the cells of a grid over the picture, whatever its size: float32 [height, width], 0..255.
 
-    A cell's mean is taken over at most some `SAMPLES` x `SAMPLES` pixels, evenly spread. A picture smaller than the
-    grid has its pixels repeated.
+    A cell's mean is taken over `SAMPLES` x `SAMPLES` pixels, evenly spread. A picture smaller than the grid has its
+    pixels repeated.
 
     >>> small_luma(np.full((6, 8, 3), 100, dtype=np.uint8), 3, 4).round().tolist()[0]
     [100.0, 100.0, 100.0, 100.0]
@@ -82,11 +82,8 @@ def _cell_means(values: Floats, cells: int, axis: int) -> Floats:
     size = values.shape[axis]
     if size == cells:
         return values
-    if size == 2 * cells:
-        even, odd = (values[0::2], values[1::2]) if axis == 0 else (values[:, 0::2], values[:, 1::2])
-        halves: Floats = (even + odd) * np.float32(0.5)
-        return halves
-    starts = np.arange(cells) * size // cells
-    counts = np.maximum(np.diff(starts, append=size), 1).astype(np.float32)
-    sums: Floats = np.add.reduceat(values, starts, axis=axis)
-    return np.asarray(sums / (counts[:, np.newaxis] if axis == 0 else counts))
+    if size != SAMPLES * cells:
+        values = values.take((2 * np.arange(SAMPLES * cells) + 1) * size // (2 * SAMPLES * cells), axis)
+    even, odd = (values[0::2], values[1::2]) if axis == 0 else (values[:, 0::2], values[:, 1::2])
+    halves: Floats = (even + odd) * np.float32(0.5)
+    return halves

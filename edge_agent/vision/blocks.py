@@ -58,7 +58,12 @@ class BlockReducer:
         weights *= np.array(LUMA_WEIGHTS, np.float32)[:, np.newaxis]
         self._luma = weights.reshape(width * len(LUMA_WEIGHTS), COLUMNS)
         self._heights = np.diff(self._bands).astype(np.float32)[:, np.newaxis]
-        self._step = max(1, int(min(np.diff(self._bands))) // TEXTURE_ROWS)
+        step = max(1, int(min(np.diff(self._bands))) // TEXTURE_ROWS)
+        textured = [list(range(begin, end, step)) for begin, end in itertools.pairwise(self._bands)]
+        counts = np.array([len(rows) for rows in textured])
+        self._textured = np.concatenate(textured)
+        self._first_textured = np.cumsum(counts) - counts
+        self._of_textured = (1 / counts).astype(np.float32)[:, np.newaxis]
         self._texture = _averages(columns, width)[:-1]
         self._texture[[end - 1 for end in columns[1:-1]]] = 0.0
         self._texture /= self._texture.sum(axis=0)
@@ -71,14 +76,14 @@ class BlockReducer:
         """
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             raise ValueError(f"expected an RGB frame uint8 {list(self.shape)}, got {pixels.dtype} {list(pixels.shape)}")
-        height, width, _ = self.shape
-        flat = pixels.reshape(height, -1)
+        flat = pixels.reshape(self.shape[0], -1)
         sums = np.empty((ROWS, self._luma.shape[0]), np.float32)
-        textures = np.empty((ROWS, width - 1), np.float32)
         for row, (begin, end) in enumerate(itertools.pairwise(self._bands)):
-            sums[row] = flat[begin:end].sum(axis=0, dtype=self._sum_type)
-            green = pixels[begin : end : self._step, :, 1].astype(np.int16)
-            textures[row] = np.abs(np.diff(green, axis=1)).mean(axis=0, dtype=np.float32)
+            sums[row] = np.add.reduce(flat[begin:end], axis=0, dtype=self._sum_type)
+        green = pixels[self._textured, :, 1].astype(np.int16)
+        steps = np.abs(green[:, 1:] - green[:, :-1])
+        textures = np.add.reduceat(steps, self._first_textured, axis=0).astype(np.float32)
+        textures *= self._of_textured
         features = np.empty((len(FEATURES), ROWS, COLUMNS), np.float32)
         np.matmul(sums, self._luma, out=features[0])
         features[0] /= self._heights

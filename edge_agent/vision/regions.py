@@ -118,10 +118,11 @@ class Localiser:
         broken = int(np.sum(self._watched & ~np.isfinite(values)))
         if broken:
             raise ScoringError(f"the graph gave a map with {broken} of {values.size} cells that are not finite")
-        labels = components(values > self._threshold)
-        order = np.argsort(labels, axis=None, kind="stable")[np.count_nonzero(labels == 0) :]
-        if not len(order):
+        strange = values > self._threshold
+        if not strange.any():
             return Regions(found=())
+        labels = components(strange)
+        order = np.argsort(labels, axis=None, kind="stable")[np.count_nonzero(labels == 0) :]
         starts = np.flatnonzero(np.diff(labels.ravel()[order], prepend=0))
         parts = [part for part in np.split(order, starts[1:]) if len(part) >= self._settings.least_area * values.size]
         parts.sort(key=lambda part: -float(values.ravel()[part].max()))

@@ -1,0 +1,134 @@
+"""What the whole path costs a frame, against the bare `invoke()` of the same graph: `python -m benchmarks.camera_path`.
+
+Bare means `invoke()` alone on an interpreter whose input is already set. The path is all the agent does between frame
+and decision: camera health, prefilter, resizing, set, invoke, get, regions, objects, decision, with the prefilter in
+mode `watch`, so that every frame is scored. Both are measured in turns in one run. The limits are 1.3 x the bare invoke
+for frames of the size that the graph takes, and 160 MB of memory for the agent with a camera of 640 x 480.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+
+from benchmarks.bundles import STATION, station_bundle
+from benchmarks.figures import Figure, main, medians
+from benchmarks.service import running_agent, status
+from edge_agent.contract.bundle import FrameBundle
+from edge_agent.contract.frame_manifest import FrameGraphSpec
+from edge_agent.contract.frames import Frame
+from edge_agent.contract.prefilter import Mode
+from edge_agent.contract.records import NS
+from edge_agent.contract.resize import resize
+from edge_agent.pipeline import DecisionSettings
+from edge_agent.scoring.frame_interpreter import FrameScorer
+from edge_agent.scoring.runtime import find_runtime
+from edge_agent.sources.inspection import InspectionScene
+from edge_agent.vision.camera_health import CameraHealth, CameraHealthSettings
+from edge_agent.vision.frame_pipeline import FramePipeline
+from edge_agent.vision.frame_prefilter import FramePrefilter, FramePrefilterSettings
+from edge_agent.vision.settings import VisionSettings
+from edge_agent.watched_camera import CameraGraph, camera_pipeline, vision_of
+
+DETECTOR = "padim"
+"""The recommended recipe."""
+
+KEPT = 32
+"""Different frames that are fed in turn; the scene is learned from them."""
+
+ROUNDS = 100
+"""Turns of each measurement: a frame takes some tens of milliseconds."""
+
+FRAMES_BEFORE_MEMORY = 40
+"""Frames watched before the memory of the agent is looked at: scene and reference are learned then."""
+
+WAIT_S = 60.0
+"""Longest wait for them."""
+
+SETTINGS = VisionSettings(
+    health=CameraHealthSettings(learn_frames=5),
+    prefilter=FramePrefilterSettings(mode=Mode.WATCH, learn_frames=KEPT, learn_s=0.0),
+)
+
+
+def pipeline_of(bundle: FrameBundle, spec: FrameGraphSpec) -> FramePipeline:
+    """The path as the device runs it, with the graph of one format."""
+    ids = itertools.count()
+    graph = CameraGraph(bundle=bundle, spec=spec, scorer=FrameScorer(bundle.graph(spec.format), spec))
+    vision = vision_of(bundle, SETTINGS, DecisionSettings())
+    return camera_pipeline(
+        graph,
+        vision,
+        health=CameraHealth(vision.health),
+        prefilter=FramePrefilter(vision.prefilter),
+        decision=DecisionSettings(),
+        new_id=lambda: f"event-{next(ids)}",
+    )
+
+
+class Camera:
+    """The station that the detector knows, without end; frames are drawn ahead, so that it is not measured."""
+
+    def __init__(self, width: int, height: int) -> None:
+        scene = InspectionScene(STATION.seed, STATION.width, STATION.height)
+        self._pixels = [resize(scene.pixels(number), height, width) for number in range(KEPT)]
+        self._numbers = itertools.count()
+
+    def next(self) -> Frame:
+        """Return the next frame, five a second."""
+        number = next(self._numbers)
+        return Frame(pixels=self._pixels[number % KEPT], t_ns=number * NS // 5, number=number, source="benchmark")
+
+
+def path_figures(bundle: FrameBundle, spec: FrameGraphSpec) -> list[Figure]:
+    """Measure one format of a detector, with frames of its own size and of 640 x 480."""
+    size = bundle.manifest.input
+    bare, _ = find_runtime().interpreter(bundle.graph(spec.format), threads=1, delegate="auto")
+    bare.set_tensor(spec.frame, np.zeros((1, size.height, size.width, 3), np.uint8))
+    same, large = Camera(size.width, size.height), Camera(640, 480)
+    paths = pipeline_of(bundle, spec), pipeline_of(bundle, spec)
+    for path, camera in zip(paths, (same, large), strict=True):
+        for _ in range(2 * KEPT):
+            path.feed(camera.next())
+        if path.prefilter is None or path.prefilter.model is None:
+            raise RuntimeError("the scene of the benchmark was not learned")
+    taken = medians(
+        {
+            "bare": bare.invoke,
+            "same": lambda: paths[0].feed(same.next()),
+            "large": lambda: paths[1].feed(large.next()),
+        },
+        ROUNDS,
+    )
+    name = f"{DETECTOR} {spec.format}, {size.width} x {size.height}"
+    return [
+        Figure(f"{name}: bare invoke()", taken["bare"] / 1e3, "ms"),
+        Figure(f"{name}: whole path, frames of that size", taken["same"] / 1e3, "ms"),
+        Figure(f"{name}: whole path / bare invoke()", taken["same"] / taken["bare"], "x", 1.3),
+        Figure(f"{name}: whole path, frames of 640 x 480", taken["large"] / 1e3, "ms"),
+    ]
+
+
+def memory_figure() -> Figure:
+    """Measure the memory of the agent that watches a camera of 640 x 480."""
+    source = 'kind = "synthetic_scene"\nrate_hz = 10.0'
+    with running_agent(station_bundle(DETECTOR), source) as (_, _, config):
+        until = time.monotonic() + WAIT_S
+        while (now := status(config))["counts"]["bench"]["frames"] < FRAMES_BEFORE_MEMORY:
+            if time.monotonic() > until:
+                raise RuntimeError(f"the agent watched {now['counts']['bench']['frames']} frames in {WAIT_S:.0f} s")
+            time.sleep(0.5)
+    return Figure(f"memory of the agent (RSS), {DETECTOR}, 640 x 480, LiteRT", now["rss_bytes"] / 1e6, "MB", 160.0)
+
+
+def all_figures() -> list[Figure]:
+    """Measure everything of this module."""
+    bundle = FrameBundle.read(station_bundle(DETECTOR))
+    figures = [figure for spec in bundle.manifest.graphs for figure in path_figures(bundle, spec)]
+    return [*figures, memory_figure()]
+
+
+if __name__ == "__main__":
+    main(all_figures, __doc__)
