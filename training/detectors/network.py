@@ -150,6 +150,7 @@ def train_on_batches(
             keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
         )
     model.compile(keras.optimizers.Adam(settings.learning_rate), loss)
+    model.optimizer.build(model.trainable_variables)  # made while the first step is traced, it would be traced twice
     history = model.fit(batches, epochs=settings.epochs, validation_data=held_back, callbacks=callbacks, verbose=0)
     names = {"loss": "loss", "val_loss": "stopping_loss"}
     return {

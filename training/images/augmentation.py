@@ -16,6 +16,12 @@ from training.images.folders import Pixels
 FULL_RANGE = 255.0
 """Of a pixel."""
 
+LEAST_SIDE, LARGEST_SIDE = 0.05, 0.4
+"""Sides of a pasted patch, share of the frame's: from a scratch to a part that is missing."""
+
+LARGEST_OFFSET = 0.3
+"""Of each colour of a pasted patch, share of the full range: on a plain ground it would not be seen else."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
@@ -77,3 +83,20 @@ class Augmentation:
         if self.noise:
             values += FULL_RANGE * self.noise * rng.standard_normal(frames.shape, np.float32)
         return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def pasted(frames: Pixels, share: float, rng: np.random.Generator) -> Pixels:
+    """Paste a patch of another frame, from another place and in another light, into a share of uint8 [n, H, W, 3].
+
+    Source: C.-L. Li, K. Sohn, J. Yoon and T. Pfister, "CutPaste: self-supervised learning for anomaly detection and
+    localization", CVPR 2021 (there the patch is of the same frame).
+    """
+    result, (count, height, width) = frames.copy(), frames.shape[:3]
+    for number in np.flatnonzero(rng.random(count) < share):
+        sides = rng.uniform(LEAST_SIDE, LARGEST_SIDE, 2) * (height, width)
+        rows, columns = np.maximum(1, sides.astype(int))
+        (top, left), (from_top, from_left) = rng.integers(0, (height - rows + 1, width - columns + 1), (2, 2))
+        patch = frames[rng.integers(count), from_top : from_top + rows, from_left : from_left + columns]
+        relit = patch.astype(np.float32) + FULL_RANGE * rng.uniform(-LARGEST_OFFSET, LARGEST_OFFSET, 3)
+        result[number, top : top + rows, left : left + columns] = np.clip(np.rint(relit), 0, 255)
+    return result

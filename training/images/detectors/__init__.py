@@ -16,7 +16,13 @@ from training.images.detector import ImageDetector
 from training.images.recipe import ImageRecipe
 from training.recipe import RecipeError
 
-IMAGE_DETECTORS: dict[str, str] = {}
+IMAGE_DETECTORS: dict[str, str] = {
+    "student_teacher": "training.images.detectors.student_teacher:StudentTeacher",
+    "frame_autoencoder": "training.images.detectors.frame_autoencoder:FrameAutoencoder",
+    "frame_vae": "training.images.detectors.frame_vae:FrameVae",
+    "frame_gan": "training.images.detectors.frame_gan:FrameGan",
+    "content_style": "training.images.detectors.content_style:ContentStyle",
+}
 """By name, the module and the class."""
 
 
