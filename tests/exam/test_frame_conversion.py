@@ -29,6 +29,8 @@ from tests.frame_runs import GRID, WARM_UP, frame_run
 
 FORMATS = {"float32", "float16", "int8", "edgetpu"}
 PROVISIONAL = Options(provisional=True)
+WITHOUT_TFLITE = "converters.frames.build.find_tflite_python", lambda _: None
+"""Spares what does not depend on it the seconds of the other runtime."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -66,7 +68,9 @@ def stills(graphs, child, compiler, tmp_path_factory) -> FrameBuild:
 @pytest.fixture(scope="module")
 def stream(graphs, child, compiler, tmp_path_factory) -> FrameBuild:
     run = frame_run(tmp_path_factory.mktemp("run") / "stream", graphs / "stream", streaming=True)
-    return build_frames(run, replace(PROVISIONAL, formats=("float32", "int8")), lambda _: None, child)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*WITHOUT_TFLITE)
+        return build_frames(run, replace(PROVISIONAL, formats=("float32", "int8")), lambda _: None, child)
 
 
 def test_every_format_detects_and_shows_what_the_float_model_does(stills: FrameBuild) -> None:
@@ -131,6 +135,7 @@ def test_without_the_compiler_no_edgetpu_graph_is_shipped_and_what_the_rules_say
 ) -> None:
     monkeypatch.setattr("converters.frames.build.convert", lambda *_, **__: stills.judge.conversion)
     monkeypatch.setattr("converters.frames.edge.find_compiler", lambda: None)
+    monkeypatch.setattr(*WITHOUT_TFLITE)
     made = build_frames(stills.run, replace(PROVISIONAL, formats=("float32", "edgetpu")), lambda _: None)
     assert set(made.graphs) == {"float32"}
     assert "edgetpu_compiler is not installed" in made.not_made["edgetpu"]
@@ -157,6 +162,7 @@ def test_a_graph_that_shows_other_places_is_refused_with_figures_and_an_alternat
         models=right.models, reference=right.reference, reference_map=right.reference_map[:, ::-1].copy()
     )
     monkeypatch.setattr("converters.frames.build.convert", lambda *_, **__: broken)
+    monkeypatch.setattr(*WITHOUT_TFLITE)
     with pytest.raises(Refused, match=r"int8: .*correlation of the maps .*strongest cell.*ship float16 or float32"):
         build_frames(stills.run, PROVISIONAL, lambda _: None)
 
