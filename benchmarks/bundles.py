@@ -46,7 +46,7 @@ _IMAGE_RECIPE = """\
 name = "{name}"
 
 [images]
-path = "{name}"
+path = "{images}"
 
 [frame]
 height = 224
@@ -87,16 +87,23 @@ def station_bundle(detector: str) -> Path:
     if bundle.exists():
         return bundle
     print(f"making {bundle} …", flush=True)
-    import cv2
-
-    folder, recipe = OUT / name / "normal", OUT / f"{name}.toml"
-    folder.mkdir(parents=True, exist_ok=True)
-    scene = InspectionScene(STATION.seed, STATION.width, STATION.height)
-    for number in range(STATION.frames):
-        cv2.imwrite(str(folder / f"{number:03}.png"), scene.pixels(number)[..., ::-1])
-    recipe.write_text(_IMAGE_RECIPE.format(name=name, detector=detector), encoding="utf-8")
+    images, recipe = station_images(), OUT / f"{name}.toml"
+    recipe.write_text(_IMAGE_RECIPE.format(name=name, images=images.parent.name, detector=detector), encoding="utf-8")
     _build(recipe, OUT / f"run-{name}", bundle)
     return bundle
+
+
+def station_images() -> Path:
+    """A folder of normal images of the station."""
+    import cv2
+
+    folder = OUT / "station" / "normal"
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        scene = InspectionScene(STATION.seed, STATION.width, STATION.height)
+        for number in range(STATION.frames):
+            cv2.imwrite(str(folder / f"{number:03}.png"), scene.pixels(number)[..., ::-1])
+    return folder
 
 
 def vibration(rows: int) -> Block:
