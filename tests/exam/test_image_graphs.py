@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 
 def test_both_formats_find_the_defects_and_show_where(folder, capsys):
-    assert images.main(["--data", str(folder), "--size", str(SIZE), "--features", "20"]) == 0
+    assert images.main(["--data", str(folder), "--size", str(SIZE)]) == 0
     header, _, *lines = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines())
     rows = [dict(zip(header, line, strict=True)) for line in lines]
     assert [row["format"] for row in rows] == ["float32", "int8"]

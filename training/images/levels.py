@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Floats
 from training.graph import HEAD
-from training.images.padim import smoothing
+from training.images.gaussians import smoothing
 
 PRIOR_FRAMES = 8.0
 """Weight of the mean of all positions, in frames."""

@@ -6,7 +6,6 @@ Each is imported when it is asked for: what one needs, a backbone's weights for 
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import Any
 
@@ -14,14 +13,22 @@ from edge_agent.contract import strict_json
 from edge_agent.errors import ManifestError
 from training.images.detector import ImageDetector
 from training.images.recipe import ImageRecipe
-from training.recipe import RecipeError
+from training.recipe import RecipeError, nearest
 
 IMAGE_DETECTORS: dict[str, str] = {
+    "padim": "training.images.detectors.padim:Padim",
+    "padim_small": "training.images.detectors.padim_small:PadimSmall",
+    "pooled_gaussian": "training.images.detectors.pooled_gaussian:PooledGaussian",
+    "memory": "training.images.detectors.memory:Memory",
     "student_teacher": "training.images.detectors.student_teacher:StudentTeacher",
     "frame_autoencoder": "training.images.detectors.frame_autoencoder:FrameAutoencoder",
     "frame_vae": "training.images.detectors.frame_vae:FrameVae",
     "frame_gan": "training.images.detectors.frame_gan:FrameGan",
     "content_style": "training.images.detectors.content_style:ContentStyle",
+    "frame_cnn": "training.images.detectors.frame_cnn:FrameCnn",
+    "transfer": "training.images.detectors.transfer:Transfer",
+    "clip_convolution": "training.images.detectors.clip_convolution:ClipConvolution",
+    "clip_lstm": "training.images.detectors.clip_lstm:ClipLstm",
 }
 """By name, the module and the class."""
 
@@ -33,9 +40,7 @@ def image_detector(name: str, place: str = "detector.type") -> type[ImageDetecto
         RecipeError: there is none of that name; the message has the nearest.
     """
     if name not in IMAGE_DETECTORS:
-        near = difflib.get_close_matches(name.lower(), IMAGE_DETECTORS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known for images are {', '.join(IMAGE_DETECTORS)}"
-        raise RecipeError(f"{place} {name!r} is not known, {hint}")
+        raise RecipeError(f"{place} {name!r} is not known for images, {nearest(name, IMAGE_DETECTORS)}")
     module, _, cls = IMAGE_DETECTORS[name].partition(":")
     found: type[ImageDetector[Any]] = getattr(import_module(module), cls)
     return found

@@ -16,7 +16,7 @@ Sources: of a content that two views share M.-Y. Liu, T. Breuel and J. Kautz, "U
 networks" (UNIT), NeurIPS 2017, and with style codes beside it X. Huang, M.-Y. Liu, S. Belongie and J. Kautz,
 "Multimodal unsupervised image-to-image translation", ECCV 2018. There the views are images of two domains and critics
 judge them; here they are made of one frame, so that what is wanted is known and no critic is needed. Of the Gaussians:
-see `training.images.padim`.
+see `training.images.gaussians`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from training.images.augmentation import Augmentation
 from training.images.coders import MOMENTUM, check_size, convolved, doubled, scaled, scaled_graph, to_frame
 from training.images.detector import Curves, ImageData, ImageDetector
 from training.images.folders import BATCH, Pixels
+from training.images.gaussians import Moments, whitening
 from training.images.levels import MapSettings, score_and_map
 from training.images.network import frames_to_learn, train_on_frames
-from training.images.padim import Moments, whitening
 
 STRIDE = 8
 """Pixels of a frame between positions of the content and of the map."""
