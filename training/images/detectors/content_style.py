@@ -34,7 +34,7 @@ from training.images.augmentation import Augmentation
 from training.images.coders import MOMENTUM, check_size, convolved, doubled, scaled, scaled_graph, to_frame
 from training.images.detector import Curves, ImageData, ImageDetector
 from training.images.folders import BATCH, Pixels
-from training.images.gaussians import Moments, whitening
+from training.images.gaussians import Gaussians, Moments
 from training.images.levels import MapSettings, score_and_map
 from training.images.network import frames_to_learn, train_on_frames
 
@@ -84,8 +84,7 @@ class ContentStyle(ImageDetector[ContentStyleSettings]):
 
     Settings = ContentStyleSettings
     _encoder: keras.Model
-    _mean: Doubles
-    _whitening: Doubles
+    _gaussians: Gaussians
 
     @classmethod
     def check(cls, settings: ContentStyleSettings, height: int, width: int) -> None:  # noqa: ARG003 - as of all
@@ -101,9 +100,8 @@ class ContentStyle(ImageDetector[ContentStyleSettings]):
         for frames in (normal, stopping):
             for start in range(0, len(frames), BATCH):
                 moments.add(self._content(frames[start : start + BATCH]))
-        d = self.settings.content
-        share = d / (d + moments.count) if self.settings.shrinkage is None else self.settings.shrinkage
-        self._mean, self._whitening = moments.mean, whitening(moments.covariance, share)
+        grid = self.height // STRIDE, self.width // STRIDE
+        self._gaussians = Gaussians.fit(moments, grid, shrinkage=self.settings.shrinkage, rank=self.settings.content)
         return curves
 
     def _examples(self, frames: Pixels, rng: np.random.Generator | None) -> Examples:
@@ -126,12 +124,8 @@ class ContentStyle(ImageDetector[ContentStyleSettings]):
         def function(frame: tf.Tensor) -> Outputs:
             content = body.graph(scaled_graph(frame))
             with tf.name_scope(HEAD):
-                mean, whiten = tf.constant(self._mean, tf.float32), tf.constant(self._whitening, tf.float32)
-                offsets = tf.reshape(content, mean.shape) - mean
-                # One covariance for all: a single product of matrices; else one a position, [P, 1, d] by [P, d, d].
-                grouped = tf.reshape(offsets, (whiten.shape[0], -1, self.settings.content))
-                white = tf.matmul(grouped, whiten, transpose_b=True)
-                distances = tf.reshape(tf.sqrt(tf.reduce_sum(white * white, axis=2)), (1, rows, columns))
+                features = tf.reshape(content, (1, rows * columns, self.settings.content))
+                distances = tf.reshape(self._gaussians.graph(features), (1, rows, columns))
                 score, strange_map = score_and_map(distances, STRIDE, self.settings.map)
                 return {"score": score, "map": strange_map}
 
