@@ -23,7 +23,7 @@ from training.detectors.on_features import squared_distances
 from training.graph import HEAD, Outputs, ScoreGraph
 from training.images.backbone import EfficientNetLite0
 from training.images.detector import Curves, FrameSet, ImageData, ImageDetector
-from training.images.gaussians import whitening_of
+from training.images.gaussians import random_projection, whitening_of
 from training.images.levels import MapSettings, score_and_map
 from training.images.patches import FeatureSettings, Patches
 
@@ -43,7 +43,7 @@ class MemorySettings:
 
     features: FeatureSettings = field(default_factory=FeatureSettings)
     dimensions: int = 96
-    """Directions of largest variance of all patches that are kept; time and memory grow with it."""
+    """Features that are left by a random projection behind the whitening; time and memory grow with it."""
     size: int = 1000
     """Normal patches that are kept; time and memory grow with it."""
     map: MapSettings = field(default_factory=lambda: MapSettings(smoothing_px=8.0))
@@ -82,10 +82,10 @@ class Memory(ImageDetector[MemorySettings]):
         self._patches = Patches(self.settings.features, self.height, self.width, self.backbone)
         rng = np.random.default_rng(self.training.seed)
         patches = self._normal_patches(data.normal, rng, progress=progress)
-        covariance = np.cov(patches.T, dtype=np.float64)
-        _, directions = np.linalg.eigh(covariance)  # by rising variance
-        directions = directions[:, -self.settings.dimensions :]
-        self._projection = directions @ whitening_of(directions.T @ covariance @ directions)
+        self._projection = whitening_of(np.cov(patches.T, dtype=np.float64))
+        channels, dimensions = len(self._projection), self.settings.dimensions
+        if dimensions < channels:
+            self._projection = self._projection @ random_projection(np.ones(channels), dimensions, self.training.seed)
         projected = patches @ self._projection.astype(np.float32)
         self._kept = projected[farthest(projected, self.settings.size, rng)].astype(np.float64)
         return {}
