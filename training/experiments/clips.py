@@ -38,7 +38,7 @@ FAULT_FRAMES = 20
 """Frames behind them, which count."""
 
 LATEST = 600
-"""Moment that clips start before, drawn anew for each."""
+"""Moment that clips start before, drawn anew for each of a kind."""
 
 DETECTORS = ("clip_convolution", "clip_lstm", "padim")
 
@@ -105,10 +105,10 @@ def judge(detector: ImageDetector[Any], amounts: Amounts) -> dict[Order, float |
 
 
 def clips(order: Order, amounts: Amounts) -> list[Pixels]:
-    """Clips uint8 [START_FRAMES + FAULT_FRAMES, H, W, 3] of a belt that no detector saw, from moments of their own."""
+    """Clips uint8 [START_FRAMES + FAULT_FRAMES, H, W, 3] of a belt that no detector saw; all kinds start alike."""
     belt = Belt(amounts.seed + 2, amounts.size)
     kind = list(Order).index(order)
-    starts = np.random.default_rng((amounts.seed, kind)).integers(LATEST, size=amounts.clips).tolist()
+    starts = np.random.default_rng(amounts.seed).integers(LATEST, size=amounts.clips).tolist()
     moments = np.concatenate([np.arange(1 - START_FRAMES, 1), order.moments(FAULT_FRAMES)])
     return [
         np.array([belt.pixels(start + START_FRAMES + moment, (kind, clip, at)) for at, moment in enumerate(moments)])
