@@ -61,10 +61,11 @@ BENCH_HELP = """\
 Fit, convert and judge detectors on labelled data, each data set by its official protocol, from the graphs that ship:
 
   python -m training bench --data skab:SKAB/data/valve1 --detectors gaussian,pca --out out/skab
+  python -m training bench --data images:bottles --data images:cables --detectors padim --out out/parts
 
-writes results.json (a row per data set and detector), files.json (a row per file), results.md and results.html. What is
-done is kept in the output folder: run the same command again to go on after an interruption, or with more
-detectors: what is kept costs nothing. The tables hold what is named.
+writes results.json (a row per data set and detector, for images per format too), files.json (a row per file),
+results.md and results.html. What is done is kept in the output folder: run the same command again to go on after an
+interruption, or with more detectors: what is kept costs nothing. The tables hold what is named.
 
 Kinds of data:
   csv:FOLDER        your own CSV files: a column anomaly (above 0: faulty), and a column train (1: to fit) or --fit-rows
@@ -73,6 +74,8 @@ Kinds of data:
   nab:FOLDER        Numenta Anomaly Benchmark (data/, labels/); fitted on its probation, with its own score in the table
   tep:FOLDER        Tennessee Eastman process: d00.dat to fit, dNN_te.dat to test
   fan:FOLDER        ceiling fan at 200 Hz, in pieces of a second
+  images:FOLDER     normal and defective images in any layout of docs/images.md; a table of their own, so not in one run
+                    with recordings
 
 Detectors: `recommended`, `all`, names from `python -m training detectors`, board_NAME for a published method, or recipe
 files of your own; with commas between.
@@ -278,6 +281,10 @@ def _add_bench(commands: Commands) -> None:
         type=float,
         metavar="SHARE",
         help="every data set again, with this share of the rows to fit on replaced by faulty ones, such as 0.05",
+    )
+    bench.add_argument("--seed", type=int, metavar="N", help="images: of the split and of the fit (default: 0)")
+    bench.add_argument(
+        "--formats", metavar="F,F", help="images: graphs to make and judge (default: int8,float32, each its own row)"
     )
     bench.set_defaults(command=_bench)
 

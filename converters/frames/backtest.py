@@ -9,14 +9,16 @@ streaming detector follow each other: there N of M and hold-off count, and a fra
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.contract.bundle import FrameBundle
+from edge_agent.contract.frame_manifest import FrameGraphSpec, FrameManifest
 from edge_agent.contract.frames import Pixels
-from edge_agent.contract.records import NS, Stage
+from edge_agent.contract.records import NS, Floats, Stage
 from edge_agent.scoring.frame_interpreter import FrameScorer
 from edge_agent.vision.map_watch import MapWatch, Thresholds
 from edge_agent.vision.regions import LocalisationSettings
@@ -61,24 +63,11 @@ def backtest(
     Raises:
         ScoringError: the graph does not run here.
     """
-    spec, graph = bundle.manifest.input, bundle.manifest.graph(graph_format)
-    scorer, numbers = FrameScorer(bundle.graph(graph_format), graph, runtime="litert"), itertools.count(1)
-    watch = MapWatch(
-        Thresholds(score=graph.calibration, map=graph.map_calibration or graph.calibration),
-        bundle.manifest.decision.rule,
-        spec.interval_s,
-        lambda: f"event-{next(numbers)}",
-        settings=LocalisationSettings(zones=spec.zones, masks=spec.masks),
-        stage=Stage.NETWORK,
-    )
-    alarmed = np.zeros(len(frames), bool)
-    for number, pixels in enumerate(frames):
-        given = scorer.score(pixels)
-        if number >= spec.warm_up:
-            seen = watch.see(round(number * spec.interval_s * NS), given.value, given.map)
-            alarmed[number] = seen.anomaly if spec.streaming else bool(seen.regions)
-    alarmed = alarmed[spec.warm_up :]
-    defective = np.zeros(len(alarmed), bool) if labels is None else labels[spec.warm_up :]
+    manifest, graph = bundle.manifest, bundle.manifest.graph(graph_format)
+    scorer = FrameScorer(bundle.graph(graph_format), graph, runtime="litert")
+    counted = [scorer.score(pixels) for pixels in frames][manifest.input.warm_up :]
+    alarmed = alarms(manifest, graph, ((each.value, each.map) for each in counted))
+    defective = np.zeros(len(alarmed), bool) if labels is None else labels[manifest.input.warm_up :]
     return FrameBacktest(
         frames=len(alarmed),
         normal=int((~defective).sum()),
@@ -86,3 +75,27 @@ def backtest(
         defective=int(defective.sum()),
         found=int((alarmed & defective).sum()),
     )
+
+
+def alarms(
+    manifest: FrameManifest, graph: FrameGraphSpec, scored: Iterable[tuple[float, Floats | None]]
+) -> NDArray[np.bool_]:
+    """Decide scores and maps [h, w] that a graph gave of frames, those of its warm-up left out: bool [n], in alarm.
+
+    Raises:
+        ScoringError: a map is not finite where it is watched.
+    """
+    spec, numbers = manifest.input, itertools.count(1)
+    watch = MapWatch(
+        Thresholds(score=graph.calibration, map=graph.map_calibration or graph.calibration),
+        manifest.decision.rule,
+        spec.interval_s,
+        lambda: f"event-{next(numbers)}",
+        settings=LocalisationSettings(zones=spec.zones, masks=spec.masks),
+        stage=Stage.NETWORK,
+    )
+    alarmed = []
+    for number, (score, cells) in enumerate(scored):
+        seen = watch.see(round(number * spec.interval_s * NS), score, cells)
+        alarmed.append(seen.anomaly if spec.streaming else bool(seen.regions))
+    return np.array(alarmed, bool)

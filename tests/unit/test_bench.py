@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.executors import Here
 from tests.recordings import NAMES, machine
 from training.__main__ import main
 from training.data import DataError
@@ -47,15 +47,6 @@ type = "gaussian"
 [decision]
 k = 2.5
 """
-
-
-class Here(Executor):
-    """Does the work in this process, at once."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
 
 
 @pytest.fixture
@@ -349,5 +340,13 @@ def test_a_detector_without_the_labels_it_needs_is_told_in_words_of_the_bench(
 def _options(**values: Any) -> Any:
     from argparse import Namespace
 
-    usual = {"detectors": "gaussian", "boards": False, "fit_rows": None, "jobs": 1, "contaminate": None}
+    usual = {
+        "detectors": "gaussian",
+        "boards": False,
+        "fit_rows": None,
+        "jobs": 1,
+        "contaminate": None,
+        "formats": None,
+        "seed": None,
+    }
     return Namespace(**usual | values)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from itertools import islice
 from pathlib import Path
-
-from tqdm import tqdm
 
 from training.data import DataError
 from training.experiments.bench import report
@@ -21,10 +17,12 @@ from training.experiments.bench.contamination import contaminated
 from training.experiments.bench.controls import CONTROLS, outcomes
 from training.experiments.bench.entrants import Entrant, Published, find_entrants
 from training.experiments.bench.falls import falls
+from training.experiments.bench.images.command import main as compare_images
 from training.experiments.bench.keeping import Outcome
-from training.experiments.bench.kinds import read_data
-from training.experiments.bench.running import Task, run, tasks
+from training.experiments.bench.kinds import IMAGES, kind_and_path, read_data
+from training.experiments.bench.running import outcome_of, tasks
 from training.experiments.bench.tables import Entry
+from training.experiments.bench.work import run
 from training.experiments.bench.workers import workers
 
 
@@ -38,6 +36,10 @@ def main(options: argparse.Namespace) -> str:
         DataError: a kind or path is wrong, the data cannot be read or contaminated, or no file gave a result.
         RecipeError: a detector or recipe is not known, or cannot be built.
     """
+    if any(kind_and_path(text)[0] == IMAGES for text in options.data):
+        return compare_images(options)
+    if options.formats is not None or options.seed is not None:
+        raise DataError("--formats and --seed are of images alone: leave them out with recordings")
     data = read_data(options.data, options.fit_rows)
     entrants = find_entrants(options.detectors, boards_of={each.kind for each in data} if options.boards else ())
     check(entrants, data)
@@ -70,16 +72,10 @@ def _check_any(entries: Sequence[Entry], out: Path) -> None:
 def compare(
     data: Sequence[DataSet], entrants: Sequence[Entrant | Published], out: Path, pool: Executor, jobs: int = 1
 ) -> list[Entry]:
-    """Every entrant on every data set, and every control; the bar tells the `jobs` tasks at work."""
-    left = dict.fromkeys(tasks(data, entrants, out))
+    """Every entrant on every data set, and every control."""
     done: dict[tuple[str, str], dict[str, Outcome]] = {}
-    with tqdm(total=len(left), unit="fit", disable=None) as bar:
-        bar.set_postfix_str(_at_work(left, jobs))
-        for task, outcome in run(list(left), pool, jobs):
-            done.setdefault((task.data, task.entrant.name), {})[task.case.name] = outcome
-            del left[task]
-            bar.set_postfix_str(_at_work(left, jobs), refresh=False)
-            bar.update()
+    for task, outcome in run(tasks(data, entrants, out), outcome_of, pool, jobs):
+        done.setdefault((task.data, task.entrant.name), {})[task.case.name] = outcome
     return [
         entry
         for each in data
@@ -94,23 +90,11 @@ def compare(
     ]
 
 
-def _at_work(left: Iterable[Task], jobs: int) -> str:
-    """The first tasks that are not done."""
-    return ", ".join(f"{task.data} {task.entrant.name} {task.case.name}" for task in islice(left, jobs))
-
-
 def write(data: Sequence[DataSet], entries: Sequence[Entry], out: Path) -> str:
     """Write the four files; gives the tables."""
     rows = [entry.pooled() for entry in entries]
     files = [row for entry in entries for row in entry.by_file()]
     fallen = falls(entries)
-    table = report.markdown(data, rows, fallen)
-    _write_json(out / "results.json", rows)
-    _write_json(out / "files.json", files)
-    (out / "results.md").write_text(table, encoding="utf-8")
-    (out / "results.html").write_text(report.html(entries, rows, files, fallen), encoding="utf-8")
-    return f"{table}\nwrote results.json, files.json, results.md and results.html in {out}"
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return report.write_files(
+        out, rows, files, report.markdown(data, rows, fallen), report.html(entries, rows, files, fallen)
+    )

@@ -21,8 +21,8 @@ from training.experiments.bench.cases import Case
 PACKAGES = ("training", "converters", "edge_agent")
 """Code of the project; other packages count by nothing here, as the environment is locked."""
 
-REGISTRY = "training.detectors"
-"""Imports every detector; followed only from a detector that does so itself, such as an ensemble."""
+REGISTRIES = ("training.detectors", "training.images.detectors")
+"""They name every detector; followed only from a detector that does so itself, such as an ensemble."""
 
 MAKERS = ("training.experiments.bench.shipping", "training.experiments.bench.judging", "converters.tf_child")
 """Where a result is made, whatever the detector."""
@@ -34,11 +34,11 @@ def digest(*parts: str) -> str:
 
 
 @cache
-def code_digest(module: str) -> str:
-    """Of the code behind a detector (or a published method) of that module."""
+def code_digest(module: str, makers: tuple[str, ...] = MAKERS) -> str:
+    """Of the code behind a detector (or a published method) of that module, and of the modules that make a result."""
     own = _closure([module], followed=lambda _: True)
-    makers = _closure(MAKERS, followed=lambda name: name != REGISTRY)
-    return digest(*(_source(name).read_text(encoding="utf-8") for name in sorted(own | makers)))
+    makers_own = _closure(makers, followed=lambda name: name not in REGISTRIES)
+    return digest(*(_source(name).read_text(encoding="utf-8") for name in sorted(own | makers_own)))
 
 
 def case_digest(case: Case) -> str:

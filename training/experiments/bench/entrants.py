@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,18 +57,43 @@ def find_entrants(asked: str, *, boards_of: Collection[str] = ()) -> list[Entran
         RecipeError: there is no name, one is not known (with the nearest), a recipe cannot be read, or two rows would
             have one name.
     """
-    lists = {"recommended": RECOMMENDED, "all": tuple(DETECTORS)}
-    names = [name for part in asked.split(",") for name in lists.get(part.strip(), (part.strip(),)) if name]
+    names = named(asked, {"recommended": RECOMMENDED, "all": tuple(DETECTORS)})
     boards = [name for name, kind in BOARD_KINDS.items() if kind in boards_of]
     if not names and not boards:
-        raise RecipeError(f"--detectors names none, got {asked!r}: give recommended, all, or names with commas between")
+        raise nobody(asked)
     found = [_entrant(name) for name in dict.fromkeys([*names, *boards])]
-    rows = [each.name for each in found]
+    refuse_twins([each.name for each in found])
+    return found
+
+
+def named(asked: str, lists: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names and recipe files with commas between, lists such as `all` as what they hold."""
+    parts = [part.strip() for part in asked.split(",")]
+    return list(dict.fromkeys(name for part in parts for name in lists.get(part, (part,)) if name))
+
+
+def nobody(asked: str) -> RecipeError:
+    """That no detector is named."""
+    return RecipeError(f"--detectors names none, got {asked!r}: give recommended, all, or names with commas between")
+
+
+def unknown(name: str, known: Sequence[str]) -> RecipeError:
+    """That there is no such detector, with the nearest that there is."""
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return RecipeError(f"--detectors: {name!r} is neither a detector nor a recipe FILE.toml, {hint}")
+
+
+def refuse_twins(rows: Sequence[str]) -> None:
+    """Refuse rows of one name.
+
+    Raises:
+        RecipeError: with the name.
+    """
     if twice := sorted({name for name in rows if rows.count(name) > 1}):
         raise RecipeError(
             f"--detectors: more than one would be the row {twice[0]!r}: give the recipe file another name"
         )
-    return found
 
 
 def _entrant(name: str) -> Entrant | Published:
@@ -77,20 +102,26 @@ def _entrant(name: str) -> Entrant | Published:
     if name.endswith(".toml"):
         return _from_file(Path(name).stem, Path(name))
     if name not in DETECTORS:
-        known = ["recommended", "all", *DETECTORS, *BOARDS]
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        raise RecipeError(f"--detectors: {name!r} is neither a detector nor a recipe FILE.toml, {hint}")
+        raise unknown(name, ["recommended", "all", *DETECTORS, *BOARDS])
     ready = READY / f"{name}.toml"
     return _from_file(name, ready) if ready.is_file() else Entrant(name=name, tables={"detector": {"type": name}})
 
 
 def _from_file(name: str, path: Path) -> Entrant:
+    return Entrant(name=name, tables=read_tables(path, DETECTORS))
+
+
+def read_tables(path: Path, known: Collection[str]) -> dict[str, Any]:
+    """Parse a recipe.
+
+    Raises:
+        RecipeError: it cannot be read, is not TOML, or its detector is none of those known.
+    """
     try:
         tables = tomllib.loads(recipe_text(path))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}") from error
     detector = tables.get("detector")
-    if not isinstance(detector, dict) or str(detector.get("type")) not in DETECTORS:
-        raise RecipeError(f"{path}: [detector] type must be one of {', '.join(DETECTORS)}")
-    return Entrant(name=name, tables=tables)
+    if not isinstance(detector, dict) or str(detector.get("type")) not in known:
+        raise RecipeError(f"{path}: [detector] type must be one of {', '.join(known)}")
+    return tables

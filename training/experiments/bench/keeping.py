@@ -39,9 +39,19 @@ class Outcome:
     """Why it failed."""
 
 
+def is_kept(folder: Path, key: str) -> bool:
+    """Whether the result in a folder is whole and the one of this key."""
+    return (folder / "key.txt").is_file() and (folder / "key.txt").read_text(encoding="utf-8") == key
+
+
+def seal(folder: Path, key: str) -> None:
+    """Say that the result in a folder is whole."""
+    (folder / "key.txt").write_text(key, encoding="utf-8")
+
+
 def kept(folder: Path, key: str) -> Outcome | None:
     """The result in a folder, if it is the one of this key."""
-    if not (folder / "key.txt").is_file() or (folder / "key.txt").read_text(encoding="utf-8") != key:
+    if not is_kept(folder, key):
         return None
     outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
     shipped = outcome["shipped"]
@@ -71,7 +81,7 @@ def keep(folder: Path, key: str, outcome: Outcome) -> None:
         "reason": outcome.reason,
     }
     (folder / "outcome.json").write_text(json.dumps(text, indent=1), encoding="utf-8")
-    (folder / "key.txt").write_text(key, encoding="utf-8")
+    seal(folder, key)
 
 
 def fresh(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -51,49 +52,58 @@ def group(name: str) -> int:
 
 
 @mpl.rc_context(plots.STYLE)
-def quality(rows: Sequence[Row]) -> Plot | None:
-    """F1 of every row, with its interval."""
-    shown = [row for row in rows if row["f1"] is not None][::-1]
+def quality(rows: Sequence[Row], figure: str = "f1", title: str = "F1", drawn: str = "files") -> Plot | None:
+    """A figure of every row, with its interval; `drawn` is what the interval is over."""
+    shown = [row for row in rows if row[figure] is not None][::-1]
     if not shown:
         return None
-    figure = Figure(figsize=(8, 0.7 + 0.24 * len(shown)), layout="constrained")
-    axes = figure.subplots()
+    page = Figure(figsize=(8, 0.7 + 0.24 * len(shown)), layout="constrained")
+    axes = page.subplots()
     for place, row in enumerate(shown):
         colour = COLOURS[group(row["detector"])]
-        if row["f1_low"] is not None:
-            axes.plot([row["f1_low"], row["f1_high"]], [place, place], color=colour, linewidth=2, alpha=0.5)
-        axes.plot(row["f1"], place, "o", color=colour, markersize=5)
-        axes.annotate(f"{row['f1']:.3f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", color=colour)
-    axes.set(xlabel="F1", xlim=(-0.01, 1.01), ylim=(-0.6, len(shown) - 0.4))
+        if row[f"{figure}_low"] is not None:
+            axes.plot(
+                [row[f"{figure}_low"], row[f"{figure}_high"]], [place, place], color=colour, linewidth=2, alpha=0.5
+            )
+        axes.plot(row[figure], place, "o", color=colour, markersize=5)
+        axes.annotate(
+            f"{row[figure]:.3f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", color=colour
+        )
+    axes.set(xlabel=title, xlim=(-0.01, 1.01), ylim=(-0.6, len(shown) - 0.4))
     axes.set_yticks(range(len(shown)), [row["detector"] for row in shown])
-    words = "Bars: 95 % by bootstrap over the files, where there are five or more."
-    return Plot(title="F1", svg=plots.svg(figure), words=words)
+    words = f"Bars: 95 % by bootstrap over the {drawn}, where there are five or more."
+    return Plot(title=title, svg=plots.svg(page), words=words)
+
+
+class Axis(NamedTuple):
+    """A figure of rows to draw by."""
+
+    key: str
+    label: str
 
 
 @mpl.rc_context(plots.STYLE)
-def cost(rows: Sequence[Row]) -> Plot | None:
-    """VUS-PR against the cost of a window."""
-    shown = [row for row in rows if row["us_per_window"] is not None and row["vus_pr"] is not None]
+def cost(
+    rows: Sequence[Row],
+    x: Axis = Axis("us_per_window", "microseconds a window, one thread"),  # noqa: B008 - immutable
+    y: Axis = Axis("vus_pr", "VUS-PR"),  # noqa: B008 - immutable
+) -> Plot | None:
+    """Quality against cost."""
+    shown = [row for row in rows if row[x.key] is not None and row[y.key] is not None]
     if not shown:
         return None
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     for row in shown:
-        axes.plot(row["us_per_window"], row["vus_pr"], "o", color=plots.LINE, markersize=5)
-    for row, height in zip(shown, _spread_out([row["vus_pr"] for row in shown]), strict=True):
-        axes.annotate(
-            row["detector"],
-            (row["us_per_window"], row["vus_pr"]),
-            (row["us_per_window"] * 1.06, height),
-            va="center",
-            fontsize=8,
-        )
-    axes.set(xscale="log", xlabel="microseconds a window, one thread", ylabel="VUS-PR")
-    costs = [row["us_per_window"] for row in shown]
+        axes.plot(row[x.key], row[y.key], "o", color=plots.LINE, markersize=5)
+    for row, height in zip(shown, _spread_out([row[y.key] for row in shown]), strict=True):
+        axes.annotate(row["detector"], (row[x.key], row[y.key]), (row[x.key] * 1.06, height), va="center", fontsize=8)
+    axes.set(xscale="log", xlabel=x.label, ylabel=y.label)
+    costs = [row[x.key] for row in shown]
     axes.set_xlim(min(costs) / LABEL_ROOM**0.3, max(costs) * LABEL_ROOM)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(ScalarFormatter())
-    words = "Best is top left. Cost on the machine that ran the bench: ratios hold elsewhere, microseconds do not."
+    words = "Best is top left. Cost on the machine that ran the bench: ratios hold elsewhere, times do not."
     return Plot(title="Quality against cost", svg=plots.svg(figure), words=words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,15 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 FALLS = "What contaminated training data cost"
 """Title of the table that sets clean beside contaminated."""
 
+INTRO = """\
+<p>Every detector was fitted and converted by its recipe on the training rows of a data set's official protocol; its
+shipped graph then scored the rest in the device's pipeline, in order and without a look ahead, against the threshold it
+ships with. <span style="color:#8a4b00">Published methods</span> run by their authors' recipes and ship nothing.
+<span class="note">Controls</span> need no model: <code>control_always</code> alarms every row,
+<code>control_clock</code> a range of rows chosen with the labels known, <code>control_channel</code> goes by the
+largest deviation of a single channel, <code>control_random</code> by chance.</p>"""
+"""What the report is of, as HTML."""
+
 T = TypeVar("T")
 
 
@@ -32,14 +42,19 @@ class Column(Generic[T]):
     text: Callable[[T], str]
 
 
-def _number(name: str, digits: str) -> Callable[[Row], str]:
+def number(name: str, digits: str) -> Callable[[Row], str]:
+    """The figure of a row, empty where it has none."""
     return lambda row: "" if row.get(name) is None else format(row[name], digits)
 
 
-def _f1(row: Row) -> str:
-    if row["f1"] is None:
-        return ""
-    return f"{row['f1']:.3f}" + ("" if row["f1_low"] is None else f" ({row['f1_low']:.3f} to {row['f1_high']:.3f})")
+def with_interval(name: str) -> Callable[[Row], str]:
+    """The figure of a row, with its interval where it has one."""
+
+    def text(row: Row) -> str:
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        return number(name, ".3f")(row) + ("" if low is None else f" ({low:.3f} to {high:.3f})")
+
+    return text
 
 
 def _name(row: Row) -> str:
@@ -48,28 +63,32 @@ def _name(row: Row) -> str:
 
 COLUMNS: tuple[Column[Row], ...] = (
     Column(title="detector", words="failed: files on which it gave no result, see below", text=_name),
-    Column(title="F1", words="over the rows of all files; in brackets 95 % by bootstrap over files", text=_f1),
-    Column(title="FAR %", words="normal rows alarmed", text=_number("far", ".1f")),
-    Column(title="MAR %", words="faulty rows not alarmed", text=_number("mar", ".1f")),
-    Column(title="AUC-PR", words="ranking of rows, mean over files", text=_number("auc_pr", ".3f")),
-    Column(title="VUS-PR", words="the same, forgiving 50 rows at the edges of a fault", text=_number("vus_pr", ".3f")),
-    Column(title="found", words="share of the faults with an event on", text=_number("event_recall", ".2f")),
+    Column(
+        title="F1",
+        words="over the rows of all files; in brackets 95 % by bootstrap over files",
+        text=with_interval("f1"),
+    ),
+    Column(title="FAR %", words="normal rows alarmed", text=number("far", ".1f")),
+    Column(title="MAR %", words="faulty rows not alarmed", text=number("mar", ".1f")),
+    Column(title="AUC-PR", words="ranking of rows, mean over files", text=number("auc_pr", ".3f")),
+    Column(title="VUS-PR", words="the same, forgiving 50 rows at the edges of a fault", text=number("vus_pr", ".3f")),
+    Column(title="found", words="share of the faults with an event on", text=number("event_recall", ".2f")),
     Column(
         title="false alarms/h",
         words="events that touch no fault, per hour of normal rows",
-        text=_number("false_alarms_per_hour", ".3g"),
+        text=number("false_alarms_per_hour", ".3g"),
     ),
-    Column(title="delay s", words="median, from fault to event", text=_number("delay_s", ".3g")),
+    Column(title="delay s", words="median, from fault to event", text=number("delay_s", ".3g")),
     Column(
-        title="us/window", words="median of the device's scorer here, one thread", text=_number("us_per_window", ".1f")
+        title="us/window", words="median of the device's scorer here, one thread", text=number("us_per_window", ".1f")
     ),
-    Column(title="bytes", words="of the graph", text=_number("bytes", "d")),
-    Column(title="parity", words="largest relative error against the float model", text=_number("parity", ".1e")),
+    Column(title="bytes", words="of the graph", text=number("bytes", "d")),
+    Column(title="parity", words="largest relative error against the float model", text=number("parity", ".1e")),
     Column(title="format", words="of the shipped graph", text=lambda row: str(row["format"] or "")),
 )
 
 NAB_COLUMNS = tuple(
-    Column(title=f"NAB {words}", words=f"NAB's own score, profile {name}", text=_number(f"nab_{name}", ".1f"))
+    Column(title=f"NAB {words}", words=f"NAB's own score, profile {name}", text=number(f"nab_{name}", ".1f"))
     for name, words in (("standard", "standard"), ("reward_low_FP", "low FP"), ("reward_low_FN", "low FN"))
 )
 
@@ -108,7 +127,7 @@ def markdown(data: Sequence[DataSet], rows: Sequence[Row], found: Sequence[Fall]
     """Every table as Markdown; that of the falls where training data were contaminated."""
     tables = [_of_data_set(each, in_order([row for row in rows if row["data"] == each.name])) for each in data]
     if found:
-        tables.append([f"## {FALLS}", "", *_table(FALL_COLUMNS, found), "", most(found)])
+        tables.append([f"## {FALLS}", "", *table(FALL_COLUMNS, found), "", most(found)])
     return "\n".join("\n".join(lines) + "\n" for lines in tables)
 
 
@@ -116,13 +135,14 @@ def _of_data_set(data: DataSet, rows: Sequence[Row]) -> list[str]:
     return [
         f"## {data.name}: {sum(len(case.trials) for case in data.cases)} files",
         "",
-        *_table(columns(rows), rows),
+        *table(columns(rows), rows),
         "",
         *(f"- {failure(row)}" for row in rows if row["failed"]),
     ]
 
 
-def _table(shown: Sequence[Column[T]], rows: Sequence[T]) -> list[str]:
+def table(shown: Sequence[Column[T]], rows: Sequence[T]) -> list[str]:
+    """Lines of Markdown."""
     return [
         "| " + " | ".join(column.title for column in shown) + " |",
         "|" + "---|" * len(shown),
@@ -151,12 +171,18 @@ def failure(row: Row) -> str:
 
 def html(entries: Sequence[Entry], rows: Sequence[Row], files: Sequence[Row], found: Sequence[Fall] = ()) -> str:
     """The report with plots."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     data = list({entry.data.name: entry.data for entry in entries}.values())
     sections = [_section(each, [entry for entry in entries if entry.data is each], rows, files) for each in data]
+    return page(INTRO, sections, failure, found)
+
+
+def page(intro: str, sections: Sequence[Section], failed: Callable[[Row], str], found: Sequence[Fall] = ()) -> str:
+    """The report of these sections; `failed` says why a row has failed."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        intro=intro,
         sections=sections,
-        failure=failure,
+        failure=failed,
         falls=found,
         falls_title=FALLS,
         fall_columns=FALL_COLUMNS,
@@ -179,3 +205,12 @@ def _section(data: DataSet, entries: Sequence[Entry], rows: Sequence[Row], files
     per_file = [row for row in files if row["data"] == data.name]
     shown = [plots.quality(own), plots.cost(own), plots.heatmap(own, per_file), plots.example(entries, own)]
     return Section(name=data.name, columns=columns(own), rows=own, plots=[plot for plot in shown if plot is not None])
+
+
+def write_files(out: Path, rows: Sequence[Row], files: Sequence[Row], tables: str, html_text: str) -> str:
+    """Write the four files of a run; gives the tables and what was written, for the terminal."""
+    for name, values in (("results.json", rows), ("files.json", files)):
+        (out / name).write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (out / "results.md").write_text(tables, encoding="utf-8")
+    (out / "results.html").write_text(html_text, encoding="utf-8")
+    return f"{tables}\nwrote results.json, files.json, results.md and results.html in {out}"

@@ -1,29 +1,22 @@
 """The work: every entrant on every case, in processes that keep TensorFlow loaded.
 
 A result that is kept is read instead of made. What fails for a reason that can be told (bad data, a setting that does
-not fit, a graph that the converter refuses) is kept as such; a bug is told in the table as well, with its traceback in
-the case's folder, and tried again next time.
+not fit, a graph that the converter refuses) is kept as such; a bug is told in the table as well and tried again next
+time (`work.py`).
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import time
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from converters.refusal import Refused
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.manifest import GraphFormat, GraphSpec
-from edge_agent.errors import EdgeAgentError
-from training.artifacts import RunError
 from training.data import DataError
 from training.detectors import DETECTORS
 from training.evaluation.metrics import Confusion, confusion
@@ -35,7 +28,7 @@ from training.experiments.bench.figures import Shipped
 from training.experiments.bench.judging import from_alarms, judge
 from training.experiments.bench.keeping import Outcome, fresh, keep, kept
 from training.experiments.bench.recipes import case_recipe
-from training.recipe import RecipeError
+from training.experiments.bench.work import attempted
 
 RUNTIME = "litert"
 """The runtime that scores here, and whose parity is told."""
@@ -44,9 +37,6 @@ NS_PER_US = 1e3
 
 SEED = 1
 """Of the published methods."""
-
-EXPECTED = (DataError, RecipeError, RunError, Refused, EdgeAgentError)
-"""Failures that say what is wrong with data, recipe or graph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,6 +53,11 @@ class Task:
         """Where its result is kept."""
         return kept_folder(self.out, self.data, self.entrant.name, self.case.name)
 
+    @property
+    def title(self) -> str:
+        """Entrant and case."""
+        return f"{self.data} {self.entrant.name} {self.case.name}"
+
 
 def tasks(data: Sequence[DataSet], entrants: Sequence[Entrant | Published], out: Path) -> list[Task]:
     """All the work, in the order of the tables; published methods on their kind of data alone."""
@@ -75,39 +70,22 @@ def tasks(data: Sequence[DataSet], entrants: Sequence[Entrant | Published], out:
     ]
 
 
-def run(work: Iterable[Task], pool: Executor, jobs: int) -> Iterator[tuple[Task, Outcome]]:
-    """Do the tasks, `jobs` at a time; gives each as it is done.
-
-    No more are handed to the pool than it works on: tasks carry their data, and what waits in a full pipe to a worker
-    that is ended would keep this process from ending.
-    """
-    left = iter(work)
-    running: dict[Future[Outcome], Task] = {}
-    while running := running | {pool.submit(outcome_of, task): task for task in islice(left, jobs - len(running))}:
-        for done in wait(running, return_when=FIRST_COMPLETED).done:
-            yield running.pop(done), done.result()
-
-
 def outcome_of(task: Task) -> Outcome:
     """What comes of an entrant on a case: kept, or made and kept."""
     key = key_of(task.entrant, task.case)
     if (known := kept(task.folder, key)) is not None:
         return known
     folder = fresh(task.folder)
-    try:
-        if isinstance(task.entrant, Entrant):
-            outcome = _shipped(task.entrant, task.case, folder)
-        else:
-            outcome = _published(task.entrant, task.case)
-    except EXPECTED as error:
-        outcome = Outcome(reason=str(error))
-    except Exception as error:  # noqa: BLE001 - one detector's bug must not end the comparison of the others
-        (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        return Outcome(reason=f"{type(error).__name__}: {error} (see {folder / 'traceback.txt'})")
-    finally:
-        shutil.rmtree(folder / "work", ignore_errors=True)
-    keep(folder, key, outcome)
+    outcome, settled = attempted(folder, lambda: _made(task, folder), lambda reason: Outcome(reason=reason))
+    if settled:
+        keep(folder, key, outcome)
     return outcome
+
+
+def _made(task: Task, folder: Path) -> Outcome:
+    if isinstance(task.entrant, Entrant):
+        return _shipped(task.entrant, task.case, folder)
+    return _published(task.entrant, task.case)
 
 
 def key_of(entrant: Entrant | Published, case: Case) -> str:
@@ -162,9 +140,9 @@ def _float_rows(bundle: Bundle, trials: Sequence[Trial]) -> tuple[Confusion, ...
     )
 
 
-def kept_folder(out: Path, data: str, entrant: str, case: str) -> Path:
-    """Where the bench keeps the result of an entrant on a case, by their names."""
-    return out / "kept" / _folder_name(data) / _folder_name(entrant) / _folder_name(case)
+def kept_folder(out: Path, *names: str) -> Path:
+    """Where the bench keeps a result, by the names of data, entrant and case."""
+    return Path(out, "kept", *map(_folder_name, names))
 
 
 def default_graph(bundle: Bundle) -> GraphSpec:

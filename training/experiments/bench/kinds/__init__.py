@@ -17,6 +17,7 @@ from training.experiments.bench.kinds.injected import Injected
 from training.experiments.bench.kinds.nab import Nab
 from training.experiments.bench.kinds.skab import Skab
 from training.experiments.bench.kinds.tep import Tep
+from training.images.folders import LAYOUTS
 
 KINDS: dict[str, Kind] = {
     "skab": Skab(),
@@ -26,6 +27,9 @@ KINDS: dict[str, Kind] = {
     "csv": CsvFolder(),
     "injected": Injected(),
 }
+
+IMAGES = "images"
+"""The kind of folders of images: their detectors and figures are others, so `bench/images/` reads and judges them."""
 
 
 def read_data(given: Sequence[str], fit_rows: int | None = None) -> list[DataSet]:
@@ -38,7 +42,7 @@ def read_data(given: Sequence[str], fit_rows: int | None = None) -> list[DataSet
     Raises:
         DataError: a kind is not known, a path is not there or not laid out as its kind expects, or is given twice.
     """
-    pairs = [_pair(text) for text in given]
+    pairs = [kind_and_path(text) for text in given]
     names = [kind if [other for other, _ in pairs].count(kind) == 1 else f"{kind}:{path.name}" for kind, path in pairs]
     if len(set(names)) < len(names):
         raise DataError(f"data sets of one kind need folders of different names, got {', '.join(given)}")
@@ -57,17 +61,23 @@ def _told_apart(cases: tuple[Case, ...], path: Path) -> tuple[Case, ...]:
     return cases
 
 
-def _pair(text: str) -> tuple[str, Path]:
+def kind_and_path(text: str) -> tuple[str, Path]:
+    """What KIND:PATH says; the path is a folder.
+
+    Raises:
+        DataError: another form, a kind that is not known, or no folder there.
+    """
     kind, colon, folder = text.partition(":")
     if not colon or not folder:
         raise DataError(f"--data expects KIND:PATH, for instance skab:SKAB/data/valve1, got {text!r}")
-    if kind not in KINDS:
-        near = difflib.get_close_matches(kind, KINDS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KINDS)}"
+    known = {name: each.about for name, each in KINDS.items()} | {IMAGES: f"a folder of images: {LAYOUTS}"}
+    if kind not in known:
+        near = difflib.get_close_matches(kind, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         raise DataError(f"--data {text}: the kind {kind!r} is not known, {hint}")
     path = Path(folder)
     if not path.is_dir():
-        raise DataError(f"--data {text}: {path} is not a folder; {kind} expects {KINDS[kind].about}{_near(path)}")
+        raise DataError(f"--data {text}: {path} is not a folder; {kind} expects {known[kind]}{_near(path)}")
     return kind, path.resolve()
 
 
