@@ -1,12 +1,10 @@
 """A Debian in a virtual machine, with a kernel of its own: for drivers, hot plugging and whatever a container shares.
 
-    root folder (`roots.py`) -> ext4 image, kept in `build/e2e`
+    root folder (`roots.py`) -> a copy, set up in a chroot at the host's speed -> ext4 image
     Debian's kernel package  -> kernel, and an initrd that adds modules and the command server to the root and boots it
-    payload                  -> a tar as a second disk, unpacked to /payload
 
-The image is never written to: changes go to a file that is gone with the machine. Commands travel over a virtio port,
-so the machine needs no network and has none. Where the processor offers no virtualisation the machine is emulated: it
-boots in some 30 s instead of 5, and everything takes ten times as long.
+Commands travel over a virtio port, so the machine needs no network and has none. Where the processor offers no
+virtualisation the machine is emulated: it boots in some 30 s instead of 5, and everything takes ten times as long.
 """
 
 import json
@@ -14,7 +12,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tarfile
 import tempfile
 import time
 from collections.abc import Mapping
@@ -69,18 +66,20 @@ exec /bin/busybox switch_root /new /sbin/init
 class VirtualMachine:
     """A booted virtual machine; use it as a context manager."""
 
-    def __init__(self, payload: Mapping[Path, str]) -> None:
-        """Take which files and folders of the host are to be seen below /payload, by their names there."""
+    def __init__(self, payload: Mapping[Path, str], setup: str) -> None:
+        """Take what is to be in the machine.
+
+        Args:
+            payload: files and folders of the host that `setup` sees below /payload, by their names there.
+            setup: commands of bash, run as root in the machine's root folder before it is booted.
+        """
         kernel = _kernel()
         self._folder = Path(tempfile.mkdtemp(prefix="machine-"))
-        image, initrd = _image(), self._folder / "initrd"
+        image, initrd = self._folder / "root.ext4", self._folder / "initrd"
+        _write_image(payload, setup, image)
         _write_initrd(kernel, initrd)
-        with tarfile.open(self._folder / "payload.tar", "w") as tar:
-            for path, name in payload.items():
-                tar.add(path, name)
         (vmlinuz,) = (kernel / "boot").glob("vmlinuz-*")
         accelerated = os.access("/dev/kvm", os.W_OK) and {"vmx", "svm"} & set(Path("/proc/cpuinfo").read_text().split())
-        drive = "if=virtio,format=raw,file="
         self._command = [
             "qemu-system-x86_64",
             *("-machine", "q35", "-accel", "kvm" if accelerated else "tcg,thread=multi", "-cpu", "max"),
@@ -90,7 +89,7 @@ class VirtualMachine:
             *("-serial", f"file:{self._folder}/console", "-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=commands,path={self._folder}/commands,server=on,wait=off"),
             *("-device", "virtserialport,chardev=commands,name=commands"),
-            *("-drive", f"{drive}{image},snapshot=on", "-drive", f"{drive}{self._folder}/payload.tar,readonly=on"),
+            *("-drive", f"if=virtio,format=raw,cache=unsafe,file={image}"),
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._port = socket.socket(socket.AF_UNIX)
@@ -109,7 +108,7 @@ class VirtualMachine:
         try:
             wait_for(self._connected, "the machine's command port", 30)
             self._answer(BOOT_TIMEOUT_S)
-            self.run("mkdir /payload && tar -xf /dev/vdb -C /payload && systemctl is-system-running --wait || true")
+            self.try_run("systemctl is-system-running --wait", timeout_s=BOOT_TIMEOUT_S)
         except BaseException:
             self._end()
             raise
@@ -189,8 +188,8 @@ def _kernel() -> Path:
     return folder
 
 
-def _image() -> Path:
-    """Return the root as an ext4 image, made anew when the root folder was."""
+def _write_image(payload: Mapping[Path, str], setup: str, out: Path) -> None:
+    """Write a root that was set up as an ext4 image; the cached root folder stays as it is."""
     root = debian_root(
         "bookworm-machine",
         "bookworm",
@@ -200,15 +199,22 @@ def _image() -> Path:
         '--customize-hook=chroot "$1" systemctl mask mosquitto.service apt-daily.timer apt-daily-upgrade.timer '
         "e2scrub_reap.service e2scrub_all.timer systemd-networkd-wait-online.service",
     )
-    image, of = CACHE / "bookworm-machine.ext4", CACHE / "bookworm-machine.options"
-    if not image.exists() or image.stat().st_mtime < of.stat().st_mtime:
-        image.unlink(missing_ok=True)
-        with image.open("wb") as file:
-            file.truncate(IMAGE_BYTES)
-        subprocess.run(
-            ["mke2fs", "-q", "-t", "ext4", "-d", root, "-E", "root_owner=0:0", image], check=True, timeout=300
+    with tempfile.TemporaryDirectory(prefix="root-", dir=CACHE) as name:
+        copy = Path(name)
+        subprocess.run(["cp", "--archive", f"{root}/.", copy], check=True, timeout=300)
+        for path, inside in payload.items():
+            target = copy / "payload" / inside
+            target.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["cp", "--recursive", path, target], check=True, timeout=300)
+        done = subprocess.run(
+            ["chroot", copy, "bash", "-ec", setup], capture_output=True, text=True, timeout=600, check=False
         )
-    return image
+        assert done.returncode == 0, done.stdout + done.stderr
+        shutil.rmtree(copy / "payload")
+        with out.open("wb") as file:
+            file.truncate(IMAGE_BYTES)
+        command = ["mke2fs", "-q", "-t", "ext4", "-d", str(copy), "-E", "root_owner=0:0", str(out)]
+        subprocess.run(command, check=True, timeout=300)
 
 
 def _write_initrd(kernel: Path, out: Path) -> None:
