@@ -45,4 +45,4 @@ def test_both_formats_find_the_defects_and_show_where(folder, capsys):
 
 def test_a_folder_of_another_layout_is_an_error_on_one_line(tmp_path, capsys):
     assert images.main(["--data", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: expected either train/good")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: expected train/good")

@@ -7,7 +7,7 @@ import pytest
 from training.images.backbone import EfficientNetLite0
 from training.images.detector import FrameSet, ImageData
 from training.images.detectors.padim import Padim, PadimSettings
-from training.images.gaussians import Gaussians, Moments, random_projection, smoothing, whitening, whitening_of
+from training.images.gaussians import NOISE, Gaussians, Moments, random_projection, smoothing, whitening, whitening_of
 from training.images.levels import MapSettings
 from training.images.patches import FeatureSettings, Patches
 from training.recipe import TrainingSettings
@@ -137,6 +137,11 @@ def test_features_that_never_moved_still_give_a_distance():
     moments.add(np.ones((4, 2, 3)))
     assert np.isfinite(Gaussians.fit(moments, (1, 2), rank=2).graph(np.full((1, 2, 3), 9, np.float32))).all()
     assert np.isfinite(whitening(np.zeros((2, 3, 3)), 0.5)).all()
+
+
+def test_directions_of_less_variance_than_noise_count_as_noise():
+    whiten = whitening_of(np.diag([1e4, 1e-9]))
+    assert whiten[1, 1] == pytest.approx(1 / np.sqrt(NOISE * 5e3), rel=1e-3)
 
 
 def test_a_random_projection_sees_all_features_alike_whatever_their_spread():

@@ -31,6 +31,10 @@ from edge_agent.contract.records import Doubles, Floats
 RIDGE = 0.01
 """Share of the mean variance added to the diagonal: features that never moved would make the covariance singular."""
 
+NOISE = 0.05
+"""Variance of every feature that is taken for noise, share of the mean one: int8 rounds all channels of a layer in
+equal steps, and where directions of less variance than its rounding count in full, int8 and float32 disagree."""
+
 LEAST_VARIANCE = 1e-6
 """In squared units of the features, which vary by some 1: frames that are all alike still give a distance."""
 
@@ -172,10 +176,10 @@ class Gaussians:
 
 
 def whitening_of(covariance: Doubles) -> Doubles:
-    """B [d, d] with B' (C + ridge) B = I, where the ridge is a share of each feature's variance."""
-    deviation = np.sqrt(np.maximum(np.diag(covariance), LEAST_VARIANCE))
-    correlation = covariance / np.outer(deviation, deviation) + RIDGE * np.eye(len(covariance))
-    return np.asarray(np.linalg.inv(np.linalg.cholesky(correlation)).T / deviation[:, np.newaxis])
+    """B [d, d] with B' (C + ridge) B = I, where the ridge is the share `NOISE` of the mean variance."""
+    variance = max(float(np.trace(covariance)) / len(covariance), LEAST_VARIANCE)
+    ridged = covariance + NOISE * variance * np.eye(len(covariance))
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(ridged)).T)
 
 
 def whitening(covariance: Doubles, share: float) -> Doubles:
