@@ -150,8 +150,8 @@ IMAGES_TUNED: dict[str, dict[str, dict[str, Any]]] = {
     "clip_convolution": _SMALLER_FRAME,
     "clip_lstm": _SMALLER_FRAME,
 }
-"""Settings other than the defaults, by image detector and table: frame, detector, training. What is trained from nothing
-takes minutes on two cores at these sizes, and four times as long at twice the side."""
+"""Settings other than the defaults, by image detector and table: frame, detector, training. What is trained from
+nothing takes minutes on two cores at these sizes, and four times as long at twice the side."""
 
 IMAGES_HEAD = """\
 {about}
