@@ -14,11 +14,11 @@ UV_VERSION := 0.13.9
 JOBS ?= 2
 SHELL_SCRIPTS := .ci/run systemd/install.sh
 
-.PHONY: help setup demo test lint types checks unit device e2e wheel bench lock clean
+.PHONY: help setup demo demo-camera test lint types checks unit device e2e wheel bench lock clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.project ## make .venv with everything that training and the tests need
 
@@ -35,6 +35,9 @@ setup: .venv/.project ## make .venv with everything that training and the tests 
 
 demo: setup ## train, bundle, watch a serial port, raise an alert; DATA=FILE.csv for a recording of yours
 	$(BIN)/python -m training.experiments.demo $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+demo-camera: setup ## the same with a camera: record parts, train, bundle, watch, alert with pictures; DATA=FOLDER of yours
+	$(BIN)/python -m training.experiments.demo_camera $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 # device before unit: it makes the environment of tflite-runtime that the exam of the converters measures in.
 test: lint types checks device unit ## every check that a change must pass

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,18 +25,27 @@ STOP_S = 20.0
 """Longest wait for the agent to come online, to decide what is left, and to end, seconds."""
 
 
-def command(module: str, *arguments: str | Path) -> None:
-    """Print a command as the user would type it, and run it; a failure ends the demonstration with its exit code."""
+def command(module: str, *arguments: str | Path, quiet: bool = False) -> None:
+    """Print a command as the user would type it, and run it; a failure ends the demonstration with its exit code.
+
+    Args:
+        module: that is run; `edge_agent` is typed as `edge-agent`.
+        arguments: of the command.
+        quiet: print neither command nor what it says, since one like it was shown.
+    """
     words = [str(argument) for argument in arguments]
-    print(f"$ {shlex.join([*_typed(module), *words])}", flush=True)
-    ended = subprocess.run([sys.executable, "-m", module, *words], check=False, stdin=subprocess.DEVNULL)
+    typed = ["edge-agent"] if module == "edge_agent" else ["python", "-m", module]
+    if not quiet:
+        print(f"$ {shlex.join([*typed, *words])}", flush=True)
+    output = subprocess.DEVNULL if quiet else None
+    run = [sys.executable, "-m", module, *words]
+    ended = subprocess.run(run, check=False, stdin=subprocess.DEVNULL, stdout=output)
+    if ended.returncode < 0:
+        raise SystemExit(f"ended by {signal.Signals(-ended.returncode).name}: was there too little memory?")
     if ended.returncode:
         raise SystemExit(ended.returncode)
-    print(flush=True)
-
-
-def _typed(module: str) -> list[str]:
-    return ["edge-agent"] if module == "edge_agent" else ["python", "-m", module]
+    if not quiet:
+        print(flush=True)
 
 
 def write_settings(path: Path, broker: Broker, streams: str) -> Path:
@@ -71,6 +81,21 @@ class RunningAgent:
     process: subprocess.Popen[bytes]
     settings: Path
     environment: dict[str, str]
+
+    def wait_end(self, seconds: float) -> None:
+        """Wait until the agent has ended by itself, as it does when its source has; a failure ends the demonstration.
+
+        Args:
+            seconds: that the source takes.
+        """
+        try:
+            code = self.process.wait(seconds + STOP_S)
+        except subprocess.TimeoutExpired:
+            raise SystemExit(
+                f"the agent still runs {STOP_S:.0f} s after its source should have ended; see agent.log"
+            ) from None
+        if code:
+            raise SystemExit(f"the agent ended with code {code}; see agent.log")
 
     def status(self) -> dict[str, Any]:
         """What `edge-agent status` says; empty while it does not answer."""

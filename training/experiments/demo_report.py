@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -13,58 +13,40 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edge_agent.sources.times import to_ns
+from training.experiments.demo_page import page, table
+from training.experiments.demo_subscriber import Payload
 
 if TYPE_CHECKING:
     from training.experiments.demo import Plan
 
-_PAGE = """\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Anomalite: what was watched</title>
-<style>
- body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24 }}
- table {{ border-collapse: collapse; width: 100% }}
- td:first-child {{ white-space: nowrap }}
- td, th {{ text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #ddd }}
- svg {{ width: 100%; height: auto }} .critical {{ color: #b3261e; font-weight: 600 }} .warning {{ color: #8a5a00 }}
-</style></head><body>
-<h1>What was watched, and what was found</h1>
+_BODY = """\
 <p>{title}</p>
 {plot}
 <p>Red: alerts, from opening to closing. Grey: where something is known to be wrong.
 Times are those of the readings.</p>
 <h2>Alerts that came through the broker</h2>
-<table><tr><th>time</th><th>alert</th><th>severity</th><th>level</th><th>what</th><th>channels</th></tr>
-{rows}
-</table>
-<p>How the model was trained, and how good it is: <a href="{run}/report.html">the training report</a>.</p>
-</body></html>
-"""
+{alerts}
+<p>How the model was trained, and how good it is: <a href="{run}/report.html">the training report</a>.</p>"""
 
 
-def write_report(path: Path, plan: Plan, alerts: list[dict[str, Any]], run: Path) -> Path:
+def write_report(path: Path, plan: Plan, alerts: list[Payload], run: Path) -> Path:
     """Write one self-contained page, and its picture beside it as `watched.svg`; return the page."""
     picture = _plot(plan, alerts)
     path.with_name("watched.svg").write_text(picture, encoding="utf-8")
-    rows = "\n".join(map(_row, alerts)) or '<tr><td colspan="6">none</td></tr>'
-    path.write_text(
-        _PAGE.format(title=html.escape(plan.title), plot=picture, rows=rows, run=run.name), encoding="utf-8"
-    )
+    told = table(("time", "alert", "severity", "level", "what", "channels"), map(_row, alerts))
+    body = _BODY.format(title=html.escape(plan.title), plot=picture, alerts=told, run=run.name)
+    path.write_text(page(body), encoding="utf-8")
     return path
 
 
-def _row(alert: dict[str, Any]) -> str:
+def _row(alert: Payload) -> tuple[str, list[object]]:
     top = ", ".join(f"{name} {share:.0%}" for name, share in alert["top"] or ())
     level = "" if alert["level"] is None else f"{alert['level']:.2f}"
     when = alert["window"]["end"] if alert["window"] else alert["time"]
-    cells = [when, alert["event_type"], alert["severity"], level, alert["text"], top]
-    return (
-        f'<tr class="{html.escape(alert["severity"])}">'
-        + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
-        + "</tr>"
-    )
+    return alert["severity"], [when, alert["event_type"], alert["severity"], level, alert["text"], top]
 
 
-def _plot(plan: Plan, alerts: list[dict[str, Any]]) -> str:
+def _plot(plan: Plan, alerts: list[Payload]) -> str:
     mpl.use("svg")
     seconds = (plan.watched.t_ns - plan.watched.t_ns[0]) / 1e9
     figure = Figure(figsize=(11, 1.4 * len(plan.channels) + 0.6), layout="constrained")
@@ -94,7 +76,7 @@ def _shade(axis: Axes, seconds: np.ndarray, plan: Plan, spans: list[tuple[float,
         axis.axvline(begin_s, color="#d93025", linewidth=1.2)
 
 
-def alert_spans(alerts: list[dict[str, Any]], begin_ns: int, last_s: float) -> list[tuple[float, float]]:
+def alert_spans(alerts: list[Payload], begin_ns: int, last_s: float) -> list[tuple[float, float]]:
     """Return (opened, closed) of every anomaly, in seconds since the first reading; one still open ends at the last."""
     spans = []
     for alert in alerts:
