@@ -1,4 +1,8 @@
-"""Convolutional network that learns from labelled images: the classifier of the field's tutorials."""
+"""Convolutional network that learns from labelled images: the classifier of the field's tutorials.
+
+Source: K. Simonyan and A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015
+(blocks of two 3 x 3 convolutions and a pooling; here two of them, with batch normalisation and dropout).
+"""
 
 from __future__ import annotations
 
