@@ -41,7 +41,7 @@ class ShippedGraph:
     map_correlation: float | None
     """Of the cells of the maps; None without a map."""
     ms_per_frame: float
-    """Median milliseconds of a call of the device's scorer, one thread."""
+    """Median milliseconds of the fastest quarter of the calls of the device's scorer, one thread."""
     grade: str
     """How well the normal images support the threshold: counted, extrapolated or provisional."""
     alarmed: tuple[bool, ...]
