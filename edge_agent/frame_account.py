@@ -79,16 +79,18 @@ class FrameAccount:
     Args:
         stream: its name.
         keeper: the evidence folder.
-        zones: parts of the picture with a threshold of their own.
     """
 
-    def __init__(self, stream: str, keeper: FrameKeeper, zones: tuple[Zone, ...] = ()) -> None:
+    def __init__(self, stream: str, keeper: FrameKeeper) -> None:
         self._stream, self._keeper = stream, keeper
-        self._zones = {zone.name: zone for zone in zones}
+        self._pipeline: Thresholds | None = None
+        self._zones: dict[str, Zone] = {}
         self._seen: FrameDecision | None = None
         self._pictures: _Pictures | None = None
-        self.pipeline: Thresholds | None = None
-        """Whose decisions are explained."""
+
+    def use(self, pipeline: Thresholds, zones: tuple[Zone, ...] = ()) -> None:
+        """Explain the decisions of this pipeline from now on, made with these zones."""
+        self._pipeline, self._zones = pipeline, {zone.name: zone for zone in zones}
 
     def remember(self, item: FrameDecision) -> None:
         """Take the frame whose decision is told next."""
@@ -116,9 +118,9 @@ class FrameAccount:
         return Span(start_ns=decision.t_ns, end_ns=decision.t_ns, samples=1)
 
     def _calibration(self, transition: Transition, region: Region | None) -> Calibration | None:
-        if self.pipeline is None or transition.fault is not None:
+        if self._pipeline is None or transition.fault is not None:
             return None
-        own = self.pipeline.thresholds(transition.stage)
+        own = self._pipeline.thresholds(transition.stage)
         zone = self._zones.get(region.zone) if region else None
         return in_zone(own, zone) if zone else own
 
@@ -149,10 +151,10 @@ class FrameAccount:
         return None if kept is None else str(kept), images
 
     def _scale(self, seen: FrameDecision) -> HeatScale | None:
-        """Return what the map of a frame is held against: of what gave it."""
-        if self.pipeline is None:
+        """Return what the map of a frame is held against: of what gave it; None without a map."""
+        if self._pipeline is None or seen.map is None:
             return None
-        own = self.pipeline.thresholds(seen.decision.stage)
+        own = self._pipeline.thresholds(seen.decision.stage)
         return HeatScale(median=own.median, threshold=own.threshold)
 
 

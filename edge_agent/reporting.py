@@ -5,8 +5,9 @@ which knows what the stream watches: readings (`readings_account.py`) or frames 
 
 The order for an alert is fixed: the account explains it, evidence to disk included (either may fail, the alert goes out
 all the same), then the outbox commit, in one transaction with the events that are open once this alert has been told.
-From that commit on the alert counts; everything before it is measured as the time from decision to commit. After it,
-its pictures, if any, are handed to the link.
+From that commit on the alert counts; everything before it is measured as the time from decision to commit. Only then
+are its pictures, if any, handed to the link; while alerts wait for the outbox, the newest picture of each kind waits,
+too.
 
 An alert that the outbox does not take is kept here, in order, and offered again at every turn. Only one that it refuses
 for what it says (`ValueError`) is not. A full outbox refuses none: it drops what matters least and reports that itself.
@@ -163,6 +164,7 @@ class Reporter(Generic[Item]):
         self._published_ns = 0
         self._scored_ns = 0
         self._unsaved: deque[_Unsaved] = deque()
+        self._pictures: dict[ImageKind, tuple[str, bytes]] = {}
         self._open_events: Callable[[], list[OpenEvent]] | None = None
         self.last: Decision | None = None
         self.model: ModelRef | None = None
@@ -315,19 +317,17 @@ class Reporter(Generic[Item]):
         open_events = None if still_open is None else [strict_json.plain(each) for each in still_open]
         _log.info("stream %s: %s %s: %s", self._stream, event.event_type, event.id, event.text)
         self._unsaved.append(_Unsaved(event, open_events, decided_ns))
+        self._pictures |= {kind: (event.id, jpeg) for kind, jpeg in said.images.items()}
         self._save()
-        for kind, jpeg in said.images.items():
-            self._publisher.publish_image(self._stream, kind, jpeg, event.id)
 
     def _save(self) -> None:
-        """Offer to the outbox what it has not taken yet, oldest first."""
+        """Offer to the outbox what it has not taken yet, oldest first; pictures follow once it has taken all."""
         while self._unsaved:
             each = self._unsaved[0]
             try:
                 self._alerts.put(each.event, open_events=each.open_events, decided_ns=each.decided_ns)
             except ValueError as error:
-                self.lost_alerts += 1
-                _log.error("stream %s: alert %s can never be committed: %s", self._stream, each.event.id, error)
+                self._lose(each.event, f"it can never be committed: {error}")
             except Exception as error:  # noqa: BLE001 - whatever a disk throws, the alert is not lost with it
                 self._keep_unsaved(error)
                 return
@@ -335,15 +335,21 @@ class Reporter(Generic[Item]):
         if self._refused:
             _log.info("stream %s: the outbox takes alerts again", self._stream)
         self._refused = False
+        pictures, self._pictures = self._pictures, {}
+        for kind, (event_id, jpeg) in pictures.items():
+            self._publisher.publish_image(self._stream, kind, jpeg, event_id)
 
     def _keep_unsaved(self, error: Exception) -> None:
         level = logging.DEBUG if self._refused else logging.ERROR
         self._refused = True
         _log.log(level, "stream %s: the outbox takes no alert, %d wait: %r", self._stream, len(self._unsaved), error)
         while len(self._unsaved) > MOST_UNSAVED:
-            lost = self._unsaved.popleft()
-            self.lost_alerts += 1
-            _log.error("stream %s: alert %s is lost: the outbox takes none", self._stream, lost.event.id)
+            self._lose(self._unsaved.popleft().event, "the outbox takes none")
+
+    def _lose(self, event: EventPayload, why: str) -> None:
+        self.lost_alerts += 1
+        self._pictures = {kind: picture for kind, picture in self._pictures.items() if picture[0] != event.id}
+        _log.error("stream %s: alert %s is lost: %s", self._stream, event.id, why)
 
     def _explained(self, transition: Transition, decision: Decision) -> Explained:
         try:
@@ -396,6 +402,7 @@ def open_after(open_now: Sequence[OpenEvent], later: Sequence[Transition]) -> li
                     fault=each.fault,
                     detail=each.detail,
                     gross=each.gross,
+                    box=each.box,
                 )
             )
     return before

@@ -199,9 +199,7 @@ class WatchedCamera:
         self._new_id, self._supervision = new_id, supervision
         self._found = find_frame_bundle(settings, folder)
         self.source = camera_source(settings.frames_source, clock)
-        bundle = self._found.bundle
-        zones = settings.camera.localisation.zones or (bundle.manifest.input.zones if bundle else ())
-        self._account = FrameAccount(name, keeper, zones)
+        self._account = FrameAccount(name, keeper)
         self.reporter = reporter(self._account, self.source.own_time)
         self.pipeline: FramePipeline | None = None
         """What watches now; None before the model is loaded."""
@@ -249,10 +247,10 @@ class WatchedCamera:
 
     def _make_watcher(self) -> WatchedCamera:
         graph, problem = choose_camera_graph(self._found, self._settings)
-        note = ""
+        model, note, self._describe = None, "", {}
         if graph is not None:
             manifest = graph.bundle.manifest
-            self.reporter.model = ModelRef(name=manifest.name, version=manifest.version, sha256=graph.bundle.sha256)
+            model = ModelRef(name=manifest.name, version=manifest.version, sha256=graph.bundle.sha256)
             self._describe = graph.scorer.describe()
             graph = replace(graph, scorer=SupervisedFrameScorer(graph.scorer, self.stream, self._supervision))
             note = f"{manifest.name} {manifest.version} watches, since {problem}" if problem else ""
@@ -271,8 +269,8 @@ class WatchedCamera:
             problem=problem,
         )
         self.pipeline.restore(self.reporter.open_before())
-        self._account.pipeline = self.pipeline
-        self.reporter.use(self.reporter.model, self.pipeline.open_events, note)
+        self._account.use(self.pipeline, vision.localisation.zones)
+        self.reporter.use(model, self.pipeline.open_events, note)
         return self
 
     def _make_prefilter(self, settings: FramePrefilterSettings, *, needed: bool) -> None:

@@ -185,6 +185,8 @@ class Transition:
     detail: str = ""
     reason: str = ""
     """Why it closed: `normal`, `restart`, `recovered`; empty otherwise."""
+    box: tuple[float, ...] | None = None
+    """Where in the picture its object is, or was last seen, as in `OpenEvent`; None: of no object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

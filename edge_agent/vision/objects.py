@@ -177,7 +177,10 @@ class Objects:
                 each.decider.recalibrate(self._calibrations[region.zone])
             each.region, each.unseen = region, 0
             decision = each.decider.window(t_ns, score=region.score, stage=self._stage)
-        return ObjectDecision(region=each.region, seen=region is not None, decision=decision)
+        steps = tuple(replace(step, box=each.region.box) for step in decision.transitions)
+        return ObjectDecision(
+            region=each.region, seen=region is not None, decision=replace(decision, transitions=steps)
+        )
 
 
 def similarity(known: list[Region], fresh: list[Region]) -> Doubles:

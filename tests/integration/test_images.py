@@ -144,7 +144,7 @@ def test_an_alert_of_a_camera_brings_its_very_frame_small_enough_and_its_heatmap
     one = device(broker, protocol="5")
     evidence = Evidence(tmp_path / "evidence", EvidenceSettings())
     account = FrameAccount("pump", evidence)
-    account.pipeline = Limits()
+    account.use(Limits())
     reporter: Reporter[FrameDecision] = Reporter(
         stream="pump",
         device=DEVICE,

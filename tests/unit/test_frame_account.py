@@ -52,8 +52,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.alerts, self.link, self.evidence = KeptAlerts(), KeptPayloads(), KeptEvidence()
-        self.account = FrameAccount("station", self.evidence, (BELT,))
-        self.account.pipeline = Limits()
+        self.account = FrameAccount("station", self.evidence)
+        self.account.use(Limits(), (BELT,))
         self.reporter: Reporter[FrameDecision] = Reporter(
             stream="station",
             device="bench",
@@ -174,6 +174,28 @@ def test_image_and_heatmap_are_published_after_the_alert_with_its_id() -> None:
     assert committed == [1, 1]
 
 
+def test_pictures_wait_with_their_alert_for_the_outbox() -> None:
+    bench = Bench()
+    bench.alerts.failing = OSError("disk full")
+    bench.tell(OPENED)
+    bench.tell(replace(OPENED, id="e2"))
+    assert bench.link.images == []
+    bench.alerts.failing = None
+    bench.reporter.settle()
+    assert [(kind, event_id) for kind, event_id, _ in bench.link.images] == [("image", "e2"), ("heatmap", "e2")]
+    bench.reporter.settle()
+    assert len(bench.link.images) == 2
+
+
+def test_an_alert_that_is_lost_has_no_pictures() -> None:
+    bench = Bench()
+    bench.alerts.failing = ValueError("too large")
+    bench.tell(OPENED)
+    bench.alerts.failing = None
+    bench.reporter.settle()
+    assert bench.link.images == []
+
+
 def test_a_frame_too_large_for_the_topic_is_published_smaller_and_kept_as_it_is() -> None:
     bench = Bench()
     bench.tell(OPENED, pixels=noise(240, 640))
@@ -208,6 +230,13 @@ def test_a_fault_of_the_camera_has_an_image_and_no_heatmap() -> None:
     assert [kind for kind, _, _ in bench.link.images] == ["image"]
     assert event.snapshot == "e1.jpg"
     assert bench.evidence.frames["e1"][2:] == (None, None)
+
+
+def test_without_a_map_nothing_is_noted_of_its_scale() -> None:
+    bench = Bench()
+    bench.tell(COVERED, region=None, map=None)
+    note = bench.evidence.frames["e1"][0]
+    assert (note.median, note.threshold) == (None, None)
 
 
 def test_a_fault_beside_an_anomaly_of_the_same_frame_takes_no_heatmap_from_it() -> None:

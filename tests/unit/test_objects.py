@@ -200,6 +200,12 @@ def test_after_a_restart_an_object_where_it_was_goes_on_and_one_that_left_is_clo
     assert [each.decision.anomaly for each in decided] == [True]
 
 
+def test_a_step_of_an_event_tells_where_its_object_is() -> None:
+    watch = Watch()
+    steps = [step for _ in range(3) for each in watch.see(region(0.2)) for step in each.decision.transitions]
+    assert [step.box for step in steps] == [region(0.2).box]
+
+
 @pytest.mark.parametrize(
     "box", [(0.0, 0.0, 1.0), (0.5, 0.0, 0.5, 1.0), (0.0, 0.0, 1.0, 1.2), (0.0, float("nan"), 1.0, 1.0)]
 )

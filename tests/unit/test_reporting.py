@@ -302,6 +302,12 @@ def test_an_event_that_opens_later_is_not_open_yet() -> None:
     assert [each.id for each in open_after([], [close])] == ["1"]
 
 
+def test_an_object_that_closes_later_is_still_known_by_its_place() -> None:
+    box = (0.1, 0.2, 0.3, 0.4)
+    close = Transition(kind=EventKind.ANOMALY_CLEARED, life=Life.CLOSE, id="1", t_ns=0, since_ns=0, box=box)
+    assert [each.box for each in open_after([], [close])] == [box]
+
+
 def test_events_that_wait_for_the_outbox_are_what_is_open() -> None:
     bench = Bench(Answers(0.0, 11.0, 11.0))
     bench.alerts.failing = OSError("disk full")

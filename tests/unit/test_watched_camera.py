@@ -11,9 +11,10 @@ import pytest
 
 from edge_agent.backoff import Backoff
 from edge_agent.config import StreamSettings
+from edge_agent.contract import strict_json
 from edge_agent.contract.frames import Frame
 from edge_agent.contract.prefilter import Mode
-from edge_agent.contract.records import NS, Fault, Unknown
+from edge_agent.contract.records import NS, Fault, Stage, Unknown
 from edge_agent.contract.wire import ClockState
 from edge_agent.contract.zones import Zone
 from edge_agent.frame_account import FrameAccount
@@ -28,8 +29,9 @@ from edge_agent.vision.frame_prefilter import FramePrefilterSettings
 from edge_agent.vision.regions import LocalisationSettings
 from edge_agent.vision.settings import VisionSettings
 from edge_agent.watched_camera import REFERENCE_FILE, SAVE_EVERY_S, SCENE_FILE, WatchedCamera, silence_s
+from edge_agent.watching import Found
 from tests.fakes import KeptAlerts, KeptEvidence, KeptPayloads, Watched
-from tests.frame_bundles import BELT, bundle_bytes, running_bundle
+from tests.frame_bundles import BELT, INPUT, bundle_bytes, running_bundle
 from tests.virtual_clock import EPOCH_NS, VirtualClock
 
 SOURCE = ImagesSettings(path="/nowhere")
@@ -143,6 +145,28 @@ def test_the_bundle_before_watches_where_no_graph_of_the_installed_one_runs(tmp_
     assert (state.anomaly, state.fault) == ("OFF", None)
     assert "9.9.9" in state.detail
     assert bench.watched.health().version == "1.0.0"
+
+
+def test_alerts_of_the_bundle_before_are_held_against_its_own_zones(tmp_path: Path, bundle: Path) -> None:
+    slots, broken = Slots(tmp_path / "slots"), tmp_path / "new.bundle"
+    broken.write_bytes(bundle_bytes({"version": "9.9.9", "input": {**strict_json.plain(INPUT), "zones": []}}))
+    slots.install(bundle)
+    slots.install(broken)
+    bench = Bench(tmp_path, decision=DecisionSettings(k=1.0))
+    pixels = np.random.default_rng(0).integers(0, 60, (72, 96, 3), np.uint8)
+    pixels[40:] += 190
+    for number in range(3):
+        frame = Frame(pixels=pixels, t_ns=EPOCH_NS + number * NS // RATE_HZ, number=number, source="test")
+        bench.watched.decided(bench.watched.feed(frame))
+    (event,) = bench.alerts.events
+    assert event.threshold > bench.watched.pipeline.thresholds(Stage.NETWORK).threshold
+
+
+def test_a_watcher_made_again_without_a_graph_has_no_model(tmp_path: Path, bundle: Path) -> None:
+    bench = Bench(tmp_path, bundle=str(bundle), decision=NOTHING_IS_STRANGE)
+    bench.watched._found = Found(bundle=None, problem="gone")
+    bench.watched._make_watcher()
+    assert (bench.watched.health().model, bench.watched.health().delegate) == (None, None)
 
 
 def test_a_bundle_that_is_broken_leaves_the_scene_watching_under_the_fault_model(tmp_path: Path) -> None:
