@@ -208,7 +208,7 @@ class FramePipeline:
             result = scorer.score(resize(frame.pixels, *scorer.frame_shape))
             self.counts.scored += 1
             if step and step.warming:
-                return self._warming(frame)
+                return self._warming(frame, step.problem)
             if not math.isfinite(result.value):
                 raise ScoringError(f"the graph gave the score {result.value}; expected a finite number")
             found = network.watch.see(frame.t_ns, result.value, result.map)
@@ -240,8 +240,9 @@ class FramePipeline:
         watch = self._watches[0]
         return self._decided(decision, frame, watch, watch.rest(frame.t_ns), None)
 
-    def _warming(self, frame: Frame) -> FrameDecision:
-        unknown = Unknown(t_ns=frame.t_ns, fault=Fault.NOT_READY, detail="the graph warms up after a break")
+    def _warming(self, frame: Frame, problem: str) -> FrameDecision:
+        fault, detail = (Fault.CAMERA, problem) if problem else (Fault.NOT_READY, "the graph warms up after a break")
+        unknown = Unknown(t_ns=frame.t_ns, fault=fault, detail=detail)
         for watch in self._watches:
             watch.unknown(unknown)
         return FrameDecision(decision=self._faults.unknown(unknown), pixels=frame.pixels)

@@ -18,6 +18,7 @@ from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.decision import DecisionRule, OpenEvent
 from edge_agent.contract.level import LevelScale
 from edge_agent.contract.records import Floats, Stage, Transition, Unknown
+from edge_agent.errors import ScoringError
 from edge_agent.vision.objects import WHOLE, Objects
 from edge_agent.vision.regions import LocalisationSettings, Localiser, Region
 
@@ -91,7 +92,7 @@ class MapWatch:
             values: float32 [h, w], the map; None: there is none.
 
         Raises:
-            ScoringError: the map is not finite where it is watched.
+            ScoringError: the map is not finite where it is watched, or the masks leave none of it.
         """
         cells = np.full((1, 1), score, np.float32) if values is None else values
         localiser = self._localiser(cells)
@@ -131,7 +132,10 @@ class MapWatch:
         shape = values.shape
         if shape not in self._localisers:
             settings = self._settings if values.size > 1 else LocalisationSettings()
-            self._localisers = {shape: Localiser(settings, self.thresholds.map, *shape)}
+            try:
+                self._localisers = {shape: Localiser(settings, self.thresholds.map, *shape)}
+            except ValueError as error:
+                raise ScoringError(f"the map of the graph cannot be watched: {error}") from error
         return self._localisers[shape]
 
     def _on_map(self, score: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_agent.contract.records import NS
-from edge_agent.vision.cadence import Cadence, Step
+from edge_agent.vision.cadence import MOST_CUT_SHORT, Cadence, Step
 
 GO, WARMING = Step(begins=False, warming=False), Step(begins=False, warming=True)
 
@@ -41,6 +41,21 @@ def test_frames_that_tremble_in_time_are_all_taken() -> None:
 @pytest.mark.parametrize("time_s", [3.6, 1.9, -100.0])
 def test_a_missing_frame_or_a_step_back_begins_anew(time_s: float) -> None:
     assert taken(Cadence(1.0, 1), 0, 1, 2, time_s)[-1] == Step(begins=True, warming=True)
+
+
+def test_a_pace_at_which_no_score_ever_counts_is_told_until_one_does() -> None:
+    cadence = Cadence(1.0, 2)
+    slow = taken(cadence, *range(0, 2 * MOST_CUT_SHORT + 2, 2))
+    assert [bool(step and step.problem) for step in slow] == [False] * MOST_CUT_SHORT + [True]
+    assert "1 s" in slow[-1].problem
+    begin_s = 2 * MOST_CUT_SHORT
+    even = taken(cadence, begin_s + 1, begin_s + 2)
+    assert [(step.warming, bool(step.problem)) for step in even] == [(True, True), (False, False)]
+
+
+def test_a_frame_lost_now_and_then_is_no_problem_of_the_pace() -> None:
+    times = [second for second in range(200) if second % 10]
+    assert not any(step and step.problem for step in taken(Cadence(1.0, 3), *times))
 
 
 def test_after_a_restart_the_next_frame_begins() -> None:

@@ -248,6 +248,13 @@ def test_the_scene_alone_finds_an_object_while_the_network_fails_and_its_event_c
     assert [kind for _, kind, life in camera.told if life == "close"] == ["model_fault", "anomaly_cleared"]
 
 
+def test_masks_that_leave_nothing_of_the_map_are_a_model_fault_that_says_so() -> None:
+    most = ((0.0, 0.0), (1.0, 0.0), (1.0, 0.99), (0.0, 0.99))
+    decision = Camera(Answers(), masks=(most,)).see().decision
+    assert (decision.anomaly, decision.fault) == (None, Fault.MODEL)
+    assert "leave something to watch" in decision.detail
+
+
 def test_a_network_that_fails_before_the_scene_is_known_is_unknown() -> None:
     camera = Camera(Answers(ScoringError("broken")), prefilter=LEARN)
     last = camera.see().decision
@@ -381,6 +388,19 @@ def test_a_streaming_graph_sees_a_fast_camera_at_its_own_pace() -> None:
     assert len(scorer.seen) == pytest.approx(10, abs=1)
     assert sum(each is not None for each in decided) == len(scorer.seen)
     assert scorer.resets == 1
+
+
+def test_a_camera_too_slow_for_a_streaming_graph_is_a_fault_that_says_what_to_do() -> None:
+    camera = Camera(Answers(*[(0.0, spot())] * 99, streaming=True), warm_up=2)
+    for _ in range(10):
+        decided = camera.feed(camera.frame(), 2.0)
+    assert (decided.decision.anomaly, decided.decision.fault) == (None, Fault.CAMERA)
+    assert "more a second" in decided.decision.detail
+    assert camera.see(10).decision.fault is None
+    assert [(kind, life) for _, kind, life in camera.told if kind.startswith("sensor")] == [
+        ("sensor_fault", "open"),
+        ("sensor_ok", "close"),
+    ]
 
 
 def test_a_streaming_graph_begins_anew_after_a_gap_and_after_a_failure() -> None:
