@@ -101,7 +101,8 @@ def _along_time(run: FrameRun) -> FrameCases:
         raise Refused(
             f"{len(run.validation)} validation frames give no sequence of {_rows(run)}: record more normal frames"
         )
-    if not labels[:, run.input.warm_up :].any():
+    labelled = bool(labels[:, run.input.warm_up :].any())
+    if not labelled:
         tested, labels = normal.copy(), np.zeros(normal.shape[:2], bool)
         half = run.input.warm_up + STEPS_AFTER_WARM_UP // 2
         for sequence in tested:
@@ -111,7 +112,7 @@ def _along_time(run: FrameRun) -> FrameCases:
     return FrameCases(
         inputs=np.concatenate([normal, tested[order]]),
         strange=np.concatenate([np.zeros(normal.shape[:2], bool), labels[order]]),
-        labelled=bool(run.test_labels.any()),
+        labelled=labelled,
         warm_up=run.input.warm_up,
     )
 

@@ -136,6 +136,16 @@ def test_patched_frames_stand_for_defects_where_there_are_none(run: FrameRun) ->
     assert (int((~found.strange).sum()), int(found.strange.sum())) == (40, 32)
 
 
+def test_defects_that_no_sequence_shows_are_patched_and_not_called_labelled(tmp_path: Path) -> None:
+    run = frame_run(tmp_path / "run", tmp_path, streaming=True)
+    labels = np.zeros(len(run.test), bool)
+    labels[0] = True  # in the warm-up of the only sequence that it is in
+    write_frames(run.path, calibration=run.calibration, validation=run.validation, test=run.test, test_labels=labels)
+    found = cases(FrameRun.read(run.path))
+    assert found.counted.any()
+    assert not found.labelled
+
+
 def test_a_patch_changes_a_part_of_the_frame_alone() -> None:
     frames = pictures(4, 0)
     changed = (patched(frames) != frames).any(axis=3).mean(axis=(1, 2))
