@@ -143,7 +143,8 @@ class FrameStream(WatchLoop[Frame, FrameWatcher]):
     def _time_ns(self, item: Frame | None) -> int:
         if item is not None:
             return item.t_ns
-        return self._reader.last_frame_ns or self._clock.now_ns()
+        last_ns = self._reader.last_frame_ns
+        return self._clock.now_ns() if last_ns is None else last_ns
 
     def _count_unseen(self) -> None:
         self.counts.frames_unseen = self._mailbox.dropped + self._failed
