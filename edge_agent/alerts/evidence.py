@@ -25,6 +25,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,12 +202,14 @@ class Evidence:
         """Return time, size and path of all files, oldest first; parts left by a crash are among them."""
         found = []
         try:
-            for entry in os.scandir(self._folder):
+            entries = list(os.scandir(self._folder))
+        except OSError:
+            return []
+        for entry in entries:
+            with suppress(FileNotFoundError):  # renamed or removed since
                 if entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
                     found.append((status.st_mtime_ns, status.st_size, Path(entry.path)))
-        except OSError:
-            return []
         return sorted(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -65,9 +66,12 @@ class Kept:
 
     def _read(self, ending: str) -> bytes:
         path = self.file(ending)
-        if path is None:
-            raise EdgeAgentError(f"{self.name}{ending} is gone: it made room for newer evidence, or was never written")
-        return path.read_bytes()
+        try:
+            if path is not None:
+                return path.read_bytes()
+        except FileNotFoundError:
+            pass
+        raise EdgeAgentError(f"{self.name}{ending} is gone: it made room for newer evidence, or was never written")
 
 
 def kept_in(folder: Path) -> list[Kept]:
@@ -76,13 +80,14 @@ def kept_in(folder: Path) -> list[Kept]:
     Raises:
         OSError: the folder may not be read.
     """
-    alerts: dict[str, list[Path]] = defaultdict(list)
+    alerts: dict[str, dict[Path, int]] = defaultdict(dict)
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_file() and not path.name.startswith("."):
-            alerts[path.name.partition(".")[0]].append(path)
+        with suppress(FileNotFoundError):  # it made room since
+            if path.is_file() and not path.name.startswith("."):
+                alerts[path.name.partition(".")[0]][path] = path.stat().st_size
     return [
-        Kept(name=name, files=tuple(files), size_bytes=sum(path.stat().st_size for path in files))
-        for name, files in sorted(alerts.items(), reverse=True)
+        Kept(name=name, files=tuple(sizes), size_bytes=sum(sizes.values()))
+        for name, sizes in sorted(alerts.items(), reverse=True)
     ]
 
 

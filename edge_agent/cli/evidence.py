@@ -56,11 +56,11 @@ def draw(kept: Kept, target: Path) -> None:
         scale = None
         if note.median is not None and note.threshold is not None:
             scale = HeatScale(median=note.median, threshold=note.threshold)
-        drawn = overlay(decode_jpeg(jpeg), values, scale, _marks(note))
+        drawn = encode_jpeg(overlay(decode_jpeg(jpeg), values, scale, _marks(note)), MAX_OVERLAY_BYTES)
     except ValueError as error:
         raise EdgeAgentError(f"{kept.name} is damaged: {error}") from error
     with target.open("xb") as file:
-        file.write(encode_jpeg(drawn, MAX_OVERLAY_BYTES))
+        file.write(drawn)
 
 
 def _marks(note: FrameNote) -> list[Mark]:

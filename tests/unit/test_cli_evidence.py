@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from edge_agent.alerts.evidence import Evidence, FrameNote, NotedRegion
+from edge_agent.alerts.kept_evidence import find
 from edge_agent.alerts.settings import EvidenceSettings
 from edge_agent.cli import main
 from edge_agent.contract.records import NS, Block, Channel
+from edge_agent.errors import EdgeAgentError
 from edge_agent.vision.pictures import decode_jpeg, encode_jpeg
 
 AT_NS = 1_795_301_755 * NS
@@ -165,6 +167,13 @@ def test_arrays_that_are_no_map_are_told(
     np.savez(path, **arrays)
     assert main(["evidence", "abc1", "--overlay", str(tmp_path / "seen.jpg")]) == 1
     assert "holds no map" in capsys.readouterr().err
+
+
+def test_a_file_that_goes_after_it_was_found_is_told(folder: Path) -> None:
+    kept = find(folder, "abc1")
+    (folder / f"{kept.name}.jpg").unlink()
+    with pytest.raises(EdgeAgentError, match="made room"):
+        kept.frame()
 
 
 def test_a_map_that_made_room_costs_the_colours_alone(folder: Path, tmp_path: Path) -> None:

@@ -94,6 +94,23 @@ def test_parts_left_by_a_crash_count_and_go_in_their_turn(tmp_path: Path) -> Non
     assert not part.exists()
 
 
+def test_a_file_that_goes_while_the_folder_is_read_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = Evidence(tmp_path, EvidenceSettings())
+    keep(evidence, "abc")
+    (tmp_path / "gone").touch()
+    used, scan = evidence.used_bytes, os.scandir
+
+    def scan_before_it_goes(path: Path) -> list[os.DirEntry[str]]:
+        entries = list(scan(path))
+        (tmp_path / "gone").unlink()
+        return entries
+
+    monkeypatch.setattr(os, "scandir", scan_before_it_goes)
+    assert evidence.used_bytes == used > 0
+
+
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "x" * 65])
 def test_an_id_never_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="an event id has"):
