@@ -21,12 +21,14 @@ from edge_agent.contract.bundle import Bundle, FrameBundle
 from edge_agent.contract.frames import Frame, small_luma
 from edge_agent.contract.records import NS, Block
 from edge_agent.contract.windows import measured_rate_hz
-from edge_agent.errors import EdgeAgentError, Problem, ScoringError
+from edge_agent.contract.words import duration
+from edge_agent.errors import BundleError, EdgeAgentError, Problem, ScoringError
 from edge_agent.ports import Source
 from edge_agent.scoring.frame_selection import choose_frame_graph
 from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.discovery import unstable_name
 from edge_agent.sources.serial import SerialSettings
+from edge_agent.vision.cadence import LATE
 from edge_agent.vision.camera_health import CameraHealthSettings
 from edge_agent.vision.camera_view import HEIGHT, WIDTH, View
 from edge_agent.watching import Found, bundle_scorer, channel_problem, find_bundle, find_frame_bundle
@@ -107,7 +109,7 @@ def _installed(found: Found[B], name: str, load: Callable[[B], object]) -> Itera
         return
     try:
         load(found.bundle)
-    except ScoringError as error:
+    except (ScoringError, BundleError) as error:
         yield Problem(
             place=f"streams.{name}.scoring", message=str(error), hint="edge-agent bench BUNDLE shows what runs here"
         )
@@ -140,6 +142,9 @@ def check_camera(settings: Settings, name: str, seconds: float) -> Iterator[Prob
         yield Problem(place=place, message=f"no frame in {seconds:g} s" + (f"; {said}" if said else ""), hint=hint)
         return
     yield from _looks(last, times, place, stream.camera.health)
+    bundle = find_frame_bundle(stream, settings.stream_path(name)).bundle
+    if bundle and bundle.manifest.input.streaming:
+        yield from _pace(times, place, bundle.manifest.input.interval_s)
 
 
 def _looks(frame: Frame, times: list[int], place: str, health: CameraHealthSettings) -> Iterator[Problem]:
@@ -151,6 +156,16 @@ def _looks(frame: Frame, times: list[int], place: str, health: CameraHealthSetti
     if bright < health.dark_luma:
         message = f"the picture is dark: luma {bright:.0f} of 255, expected {health.dark_luma:.0f} or more"
         yield Problem(place=place, message=message, hint="is the light on and the lens free?")
+
+
+def _pace(times: list[int], place: str, interval_s: float) -> Iterator[Problem]:
+    """Do frames come as fast as a streaming graph takes them?"""
+    step_s = float(np.median(np.diff(times))) / NS if len(times) > 1 else 0.0
+    if step_s > LATE * interval_s:
+        message = f"a frame comes every {duration(step_s)}, the bundle takes one every {duration(interval_s)}"
+        yield Problem(
+            place=place, message=message, hint="set the camera to more frames a second, or train at this pace"
+        )
 
 
 def check_source(settings: Settings, name: str, seconds: float) -> Iterator[Problem]:

@@ -16,6 +16,8 @@ from edge_agent.cli import main
 from edge_agent.cli.service import describe
 from edge_agent.config import load
 from edge_agent.contract import opencv as opencv_module
+from edge_agent.contract import strict_json
+from tests.frame_bundles import INPUT, bundle_bytes, manifest, members
 
 Settings = Callable[..., str]
 
@@ -60,6 +62,32 @@ def test_check_says_that_the_picture_is_dark(settings: Settings, capsys: pytest.
     main(["check", "--json", "--config", settings(scene(fault="dark"))])
     kind, message = problems(capsys)["streams.cell.source"]
     assert (kind, message.partition(":")[0]) == ("problem", "the picture is dark")
+
+
+@pytest.mark.parametrize(("interval_s", "kind"), [(1e-6, "problem"), (60.0, "note")])
+def test_check_says_that_the_camera_is_too_slow_for_frames_in_order(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], interval_s: float, kind: str
+) -> None:
+    spec = {**strict_json.plain(INPUT), "streaming": True, "warm_up": 2, "interval_s": interval_s}
+    states = [{"name": "past", "input": 1, "output": 2, "shape": [1, 4]}]
+    graphs = [{**strict_json.plain(graph), "states": states} for graph in manifest(members()).graphs]
+    (tmp_path / "clip.bundle").write_bytes(bundle_bytes({"input": spec, "graphs": graphs}))
+    own = f'[streams.cell]\nbundle = "{tmp_path / "clip.bundle"}"'
+    main(["check", "--json", "--config", settings(scene(), own)])
+    found, message = problems(capsys)["streams.cell.source"]
+    assert found == kind
+    assert ("the bundle takes one every" in message) is (kind == "problem")
+
+
+def test_check_tells_all_problems_though_the_golden_data_are_damaged(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "weld.bundle").write_bytes(bundle_bytes(files=members({"frames": np.zeros(3, np.uint8)})))
+    own = f'[streams.cell]\nbundle = "{tmp_path / "weld.bundle"}"'
+    main(["check", "--json", "--config", settings(scene(), own)])
+    found = problems(capsys)
+    assert "golden.npz must hold" in found["streams.cell.scoring"][1]
+    assert "mqtt" in found
 
 
 def test_check_names_the_command_that_installs_opencv(
