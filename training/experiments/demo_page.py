@@ -16,7 +16,8 @@ _PAGE = """\
  td, th {{ text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #ddd }}
  svg {{ width: 100%; height: auto }} .critical {{ color: #b3261e; font-weight: 600 }} .warning {{ color: #8a5a00 }}
  .pictures {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(30rem, 1fr)); gap: 1.2rem }}
- figure {{ margin: 0 }} figure img {{ width: calc(50% - .2rem) }} figcaption {{ font-size: .85rem; line-height: 1.35 }}
+ figure {{ margin: 0 }} figure img {{ width: calc(50% - .2rem); max-height: 18rem; object-fit: contain }}
+ figcaption {{ font-size: .85rem; line-height: 1.35 }}
 </style></head><body>
 <h1>What was watched, and what was found</h1>
 {body}
