@@ -21,9 +21,11 @@ from edge_agent.alerts.credentials import SecretError, read_secret
 from edge_agent.backoff import Backoff
 from edge_agent.config import StreamSettings
 from edge_agent.contract.bundle import FrameBundle
+from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.decision import DecisionRule
 from edge_agent.contract.frame_manifest import FrameGraphSpec
 from edge_agent.contract.frames import Frame, FrameScore, Pixels
+from edge_agent.contract.manifest_base import GraphFormat
 from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS, Stage, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo
@@ -152,11 +154,19 @@ def _network(
     new_id: Callable[[], str],
 ) -> Network:
     frames, of_map = graph.bundle.manifest.input, graph.spec.map_calibration
-    score = decision.calibration(graph.spec.calibration)
-    thresholds = Thresholds(score=score, map=decision.calibration(of_map) if of_map else score)
+    score = _asked(graph.spec, graph.spec.calibration, decision)
+    thresholds = Thresholds(score=score, map=_asked(graph.spec, of_map, decision) if of_map else score)
     watch = MapWatch(thresholds, rule, frames.interval_s, new_id, settings=places, stage=Stage.NETWORK)
     cadence = Cadence(frames.interval_s, frames.warm_up) if graph.scorer.streaming else None
     return Network(scorer=graph.scorer, watch=watch, cadence=cadence)
+
+
+def _asked(spec: FrameGraphSpec, base: Calibration, decision: DecisionSettings) -> Calibration:
+    """Return the threshold for what this device asks; no rate stands behind one of a graph that an Edge TPU runs."""
+    calibration = decision.calibration(base)
+    if spec.format is GraphFormat.EDGETPU:
+        return calibration.with_threshold(calibration.threshold)
+    return calibration
 
 
 class SupervisedFrameScorer(SupervisedScorer[Pixels, FrameScore]):

@@ -2,7 +2,7 @@
 
 Each graph has its own, since int8 moves scores a little. The threshold of maps is that of their largest watched cell.
 An Edge TPU rounds in ways that no other machine shows, so a graph for it gets the thresholds of its integers on the
-CPU, without a grade: provisional until it is calibrated on site.
+CPU, and these are provisional, however many frames set them.
 """
 
 from __future__ import annotations

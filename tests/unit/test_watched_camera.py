@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from edge_agent.backoff import Backoff
 from edge_agent.config import StreamSettings
 from edge_agent.contract import strict_json
+from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.frames import Frame
+from edge_agent.contract.manifest_base import GraphFormat
 from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS, Fault, Stage, Unknown
 from edge_agent.contract.wire import ClockState
@@ -20,15 +23,24 @@ from edge_agent.contract.zones import Zone
 from edge_agent.frame_account import FrameAccount
 from edge_agent.pipeline import DecisionSettings
 from edge_agent.reporting import Reporter
+from edge_agent.scoring.frame_interpreter import FrameScorer
 from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.inspection import InspectionScene, SceneFault, SceneFaultKind
 from edge_agent.sources.recorded import ImagesSettings
 from edge_agent.update.slots import Slots
-from edge_agent.vision.camera_health import CameraHealthSettings
+from edge_agent.vision.camera_health import CameraHealth, CameraHealthSettings
 from edge_agent.vision.frame_prefilter import FramePrefilterSettings
 from edge_agent.vision.regions import LocalisationSettings
 from edge_agent.vision.settings import VisionSettings
-from edge_agent.watched_camera import REFERENCE_FILE, SAVE_EVERY_S, SCENE_FILE, WatchedCamera, silence_s
+from edge_agent.watched_camera import (
+    REFERENCE_FILE,
+    SAVE_EVERY_S,
+    SCENE_FILE,
+    CameraGraph,
+    WatchedCamera,
+    camera_pipeline,
+    silence_s,
+)
 from edge_agent.watching import Found
 from tests.fakes import KeptAlerts, KeptEvidence, KeptPayloads, Watched
 from tests.frame_bundles import BELT, INPUT, bundle_bytes, running_bundle
@@ -133,6 +145,18 @@ def test_the_zones_of_the_bundle_hold_unless_the_settings_have_some(tmp_path: Pa
 def test_sensitivity_is_set_on_the_device(tmp_path: Path, bundle: Path) -> None:
     bench = Bench(tmp_path, bundle=str(bundle), decision=DecisionSettings(k=1.0))
     assert bench.see(3).anomaly == "ON"
+
+
+@pytest.mark.parametrize(("graph_format", "grade"), [("float32", "counted"), ("edgetpu", "provisional")])
+def test_a_rate_that_is_asked_is_never_promised_of_an_edge_tpu(bundle: Path, graph_format: str, grade: str) -> None:
+    read, decision = FrameBundle.read(bundle), DecisionSettings(alarms_per_day=1e5)
+    spec = dataclasses.replace(read.manifest.graphs[0], format=GraphFormat(graph_format))
+    graph = CameraGraph(bundle=read, spec=spec, scorer=FrameScorer(read.graph("float32"), spec))
+    made = camera_pipeline(
+        graph, VISION, health=CameraHealth(), prefilter=None, decision=decision, new_id=lambda: "event"
+    )
+    thresholds = made.network.watch.thresholds
+    assert (thresholds.score.grade, thresholds.map.grade) == (grade, grade)
 
 
 def test_the_bundle_before_watches_where_no_graph_of_the_installed_one_runs(tmp_path: Path, bundle: Path) -> None:
