@@ -133,6 +133,19 @@ def test_a_watcher_that_fails_on_a_frame_is_made_again_and_the_frame_is_counted(
     assert (bench.stream.counts.watcher_restarts, bench.stream.counts.frames_unseen) == (1, 1)
 
 
+def test_a_model_that_does_not_load_is_told_at_the_time_of_the_latest_frame() -> None:
+    errors = [RuntimeError("no model")]
+
+    def make() -> Normal:
+        if errors:
+            raise errors.pop()
+        return Normal()
+
+    bench = Bench(frame(0), make=make)
+    bench.run()
+    assert (bench.told[0].t_ns, bench.told[0].fault) == (0, Fault.MODEL)
+
+
 def test_the_rate_is_that_of_the_frames_that_were_watched() -> None:
     bench = Bench()
     assert bench.stream.rate_hz is None
