@@ -17,10 +17,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import tensorflow as tf
+
 from edge_agent.sources.opencv import decode
+from tests.exam.small_frame_graphs import features
+from tests.exam.small_frame_graphs import judged as judged_by
 from tests.executors import Here
+from tests.frame_runs import pictures
 from tests.image_folders import SIDE, picture, plain_folder, sequence_folder, write
-from tests.tiny_image_detectors import let_recipes_name_them
+from tests.tiny_image_detectors import Difference, let_recipes_name_them
 from training.__main__ import main
 from training.data import DataError
 from training.experiments.bench import command as bench
@@ -31,7 +36,10 @@ from training.experiments.bench.images.entrants import RECOMMENDED, find_image_e
 from training.experiments.bench.images.judging import device_frames
 from training.experiments.bench.images.outcome import ImageOutcome, JudgedGraph, Said
 from training.experiments.bench.images.tables import rows
+from training.graph import Outputs
 from training.image_artifacts import JudgedImage
+from training.images.detector import Curves, ImageData
+from training.images.detectors import IMAGE_DETECTORS
 from training.images.guess import DEFAULT
 from training.recipe import RecipeError
 
@@ -49,10 +57,24 @@ type = "TYPE"
 """
 
 
+class Featured(Difference):
+    """Distance of features of two convolutions from their mean: a detector with a body for int8."""
+
+    def fit(self, data: ImageData, *, progress: bool) -> Curves:
+        self.usual = features(tf.constant(data.normal.array())).numpy().mean(axis=0, keepdims=True)
+        return super().fit(data, progress=progress)
+
+    def _score(self, frame: tf.Tensor) -> Outputs:
+        found: Outputs = judged_by(features(frame), self.usual)
+        return found
+
+
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes may name the small detectors, and the command does its work in this process."""
+    """Recipes may name the small detectors, the command does its work in this process, on one runtime."""
     let_recipes_name_them(monkeypatch)
+    monkeypatch.setitem(IMAGE_DETECTORS, "featured", f"{__name__}:Featured")
+    monkeypatch.setattr("converters.frames.build.find_tflite_python", lambda _: None)
     monkeypatch.setattr(command, "workers", lambda *_: nullcontext(Here()))
 
 
@@ -182,6 +204,25 @@ def test_a_detector_of_time_is_judged_after_its_warm_up(tmp_path: Path) -> None:
     assert len(outcome.graphs[0].said.scores) == 19
     assert outcome.graphs[0].shipped is not None
     assert len(outcome.graphs[0].shipped.alarmed) == 19
+
+
+def test_every_format_that_ships_is_judged_and_what_ships_by_default_is_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("converters.parity.MAX_RATIO_CHANGE", 0.3)  # of few images; what may ship is tested elsewhere
+    for kind, count, seed in (("normal", 60, 1), ("anomaly", 12, 2)):
+        for number, pixels in enumerate(pictures(count, seed, np.full(count, kind == "anomaly"))):
+            write(tmp_path / "scene" / kind / f"{number}.png", pixels)
+    data = read_images([f"images:{tmp_path / 'scene'}"], 0)
+    entrants = find_image_entrants(recipe(tmp_path, "featured"), 0)
+    task, *_ = running.tasks(data, entrants, 0, command.JUDGED, tmp_path / "out")
+    outcome = running.outcome_of(task)
+    assert (outcome.reason, outcome.refused) == ("", {})
+    int8, whole = rows("scene", "featured", outcome)
+    assert (int8["format"], whole["format"]) == ("int8", "float32")
+    assert int8["bytes"] < whole["bytes"]
+    assert int8["parity"] > whole["parity"]
+    assert abs(int8["image_auroc"] - whole["image_auroc"]) < 0.05
 
 
 def said(scores: list[float]) -> Said:
