@@ -58,12 +58,12 @@ class ScoreParity:
         """As the manifest keeps them: six decimals."""
         return {name: round(value, 6) for name, value in asdict(self).items()}
 
-    def problems(self) -> list[str]:
-        """Every limit that does not hold, with the figure."""
+    def problems(self, least_rank: float = MIN_RANK_POOLED) -> list[str]:
+        """Every limit that does not hold, with the figure; `least_rank` of normal and faulty cases together."""
         limits = (
             (
-                self.rank_pooled >= MIN_RANK_POOLED,
-                f"rank correlation {self.rank_pooled:.4f}, at least {MIN_RANK_POOLED}",
+                self.rank_pooled >= least_rank,
+                f"rank correlation {self.rank_pooled:.4f}, at least {least_rank}",
             ),
             (
                 self.rank_normal >= MIN_RANK_NORMAL,
@@ -92,8 +92,8 @@ class Parity(ScoreParity):
     growth_fall_reference: float
     """The same inside the body's range, of the float model."""
 
-    def problems(self) -> list[str]:
-        """Every limit that does not hold, with the figure."""
+    def problems(self, least_rank: float = MIN_RANK_POOLED) -> list[str]:
+        """As those of scores, and what a growing fault must not do."""
         limits = (
             (
                 self.growth_fall <= MAX_FALL,
@@ -107,7 +107,7 @@ class Parity(ScoreParity):
                 ),
             ),
         )
-        return [*ScoreParity.problems(self), *(text for holds, text in limits if not holds)]
+        return [*ScoreParity.problems(self, least_rank), *(text for holds, text in limits if not holds)]
 
 
 def compare_scores(got: Doubles, want: Doubles, labels: NDArray[np.bool_]) -> ScoreParity:
