@@ -58,7 +58,7 @@ class ScoreParity:
         """As the manifest keeps them: six decimals."""
         return {name: round(value, 6) for name, value in asdict(self).items()}
 
-    def problems(self, least_rank: float = MIN_RANK_POOLED) -> list[str]:
+    def problems(self, least_rank: float = MIN_RANK_POOLED, most_ratio_change: float = MAX_RATIO_CHANGE) -> list[str]:
         """Every limit that does not hold, with the figure; `least_rank` of normal and faulty cases together."""
         limits = (
             (
@@ -74,8 +74,8 @@ class ScoreParity:
                 f"AUC-PR changes by {self.auc_pr_change:.4f}, at most {MAX_AUC_CHANGE}",
             ),
             (
-                self.ratio_change <= MAX_RATIO_CHANGE,
-                f"fault-to-normal ratio changes by {self.ratio_change:.1%}, at most {MAX_RATIO_CHANGE:.0%}",
+                self.ratio_change <= most_ratio_change,
+                f"fault-to-normal ratio changes by {self.ratio_change:.1%}, at most {most_ratio_change:.0%}",
             ),
         )
         return [text for holds, text in limits if not holds]
@@ -92,7 +92,7 @@ class Parity(ScoreParity):
     growth_fall_reference: float
     """The same inside the body's range, of the float model."""
 
-    def problems(self, least_rank: float = MIN_RANK_POOLED) -> list[str]:
+    def problems(self, least_rank: float = MIN_RANK_POOLED, most_ratio_change: float = MAX_RATIO_CHANGE) -> list[str]:
         """As those of scores, and what a growing fault must not do."""
         limits = (
             (
@@ -107,7 +107,10 @@ class Parity(ScoreParity):
                 ),
             ),
         )
-        return [*ScoreParity.problems(self, least_rank), *(text for holds, text in limits if not holds)]
+        return [
+            *ScoreParity.problems(self, least_rank, most_ratio_change),
+            *(text for holds, text in limits if not holds),
+        ]
 
 
 def compare_scores(got: Doubles, want: Doubles, labels: NDArray[np.bool_]) -> ScoreParity:

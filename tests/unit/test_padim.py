@@ -158,7 +158,8 @@ def test_smoothing_keeps_a_flat_map_flat_up_to_its_rim():
 def test_the_map_is_the_smoothed_distance(backbone, normal):
     detector = fit(backbone, normal, shrinkage=0.5, rank=64, tail=0.0, tolerance=0.0)
     patches = Patches(detector.settings.features, SIZE, SIZE, backbone)
-    features, x = (patches.graph(each).numpy().astype(np.float64) for each in (normal.array(), defective_frame()))
+    seen = *patches.batches(normal, progress=False), *patches.rounded_batches(normal, progress=False)
+    features, x = np.concatenate(seen), patches.graph(defective_frame()).numpy().astype(np.float64)
     along = smoothing(8, detector.settings.map.smoothing_px / 8)
     expected = along @ mahalanobis(x[0], features, 0.5).reshape(8, 8) @ along.T
     np.testing.assert_allclose(outputs(detector, defective_frame())["map"][0], expected, rtol=2e-3)

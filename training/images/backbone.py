@@ -158,8 +158,15 @@ class EfficientNetLite0:
 
     def graph(self, frames: tf.Tensor) -> list[tf.Tensor]:
         """Outputs of the layers, rising, [n, H / stride, W / stride, channels], of frames [n, H, W, 3] of 0..255."""
+        return self.body(self.normalised(frames))
+
+    def normalised(self, frames: tf.Tensor) -> tf.Tensor:
+        """Frames of 0..255 as the weights were trained with."""
         with tf.name_scope(FRONT):
-            x = (tf.cast(frames, tf.float32) - CENTRE) * (1 / SCALE)
+            return (tf.cast(frames, tf.float32) - CENTRE) * (1 / SCALE)
+
+    def body(self, x: tf.Tensor) -> list[tf.Tensor]:
+        """Outputs of the layers, of normalised frames."""
         taps = []
         with tf.name_scope(BODY):
             x = self._stem.graph(x)

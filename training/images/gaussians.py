@@ -31,7 +31,7 @@ from edge_agent.contract.records import Doubles, Floats
 RIDGE = 0.01
 """Share of the mean variance added to the diagonal: features that never moved would make the covariance singular."""
 
-NOISE = 0.2
+NOISE = 0.05
 """Variance of every feature that is taken for noise, share of the mean one: int8 rounds all channels of a layer in
 equal steps, and where directions of less variance than its rounding count in full, int8 and float32 disagree."""
 

@@ -14,6 +14,7 @@ from training.graph import FRONT, HEAD
 from training.images.backbone import BLOCKS, EfficientNetLite0
 from training.images.detector import FrameSet
 from training.images.folders import BATCH
+from training.images.rounding import MOST_SAMPLES, RoundedBackbone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +76,27 @@ class Patches:
         for batch in tqdm(frames.batches(), "features", -(-len(frames) // BATCH), leave=False, disable=not progress):
             yield graph(batch).numpy().astype(np.float64)
 
+    def rounded_batches(self, frames: FrameSet, *, progress: bool) -> Iterator[Doubles]:
+        """The same as an int8 build gives it, whose ranges are set on some of these frames."""
+        samples = frames.part(np.linspace(0, len(frames) - 1, min(len(frames), MOST_SAMPLES)).round().astype(int))
+        rounded = RoundedBackbone(self._backbone, self._tiles(samples.array()).numpy())
+        for batch in tqdm(
+            frames.batches(), "int8 features", -(-len(frames) // BATCH), leave=False, disable=not progress
+        ):
+            outputs = rounded(self._tiles(batch).numpy())
+            yield self._features([tf.constant(output) for output in outputs]).numpy().astype(np.float64)
+
     def graph(self, frames: tf.Tensor) -> tf.Tensor:
         """Features [n tiles^2, P, channels] of frames [n, H, W, 3]; of one frame, its tiles row by row."""
         with tf.name_scope(FRONT):
-            tiles = tf.concat([tile for row in self._cut(frames, 1) for tile in self._cut(row, 2)], axis=0)
-        outputs = self._backbone.graph(tiles)
+            tiles = self._tiles(frames)
+        return self._features(self._backbone.graph(tiles))
+
+    def _tiles(self, frames: tf.Tensor) -> tf.Tensor:
+        return tf.concat([tile for row in self._cut(frames, 1) for tile in self._cut(row, 2)], axis=0)
+
+    def _features(self, outputs: list[tf.Tensor]) -> tf.Tensor:
+        """What the layers give, on the grid."""
         with tf.name_scope(HEAD):
             parts = [
                 self._on_grid(output, BLOCKS[layer][0])

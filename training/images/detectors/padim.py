@@ -3,6 +3,9 @@
     map(p)  = Mahalanobis distance at position p, smoothed      see `training.images.gaussians`
     score   = mean of the largest share of the map
 
+Every frame is learned from twice: as float32 sees it and as int8 does (`training.images.rounding`), so that both are
+normal to the one head of all formats.
+
 Variances are those of normal frames counted by how strange they are: in a direction in which normal frames sometimes go
 far, a Gaussian of the usual variance alarms each time. So each half of the frames is measured by the Gaussians of the
 other, and in the final ones a frame counts at a position by a power of its distance there. With the square, spreads
@@ -15,6 +18,7 @@ score); of covariances weighted by distances J.-F. Cardoso, "Source separation u
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +34,9 @@ from training.images.patches import FeatureSettings, Patches
 
 LEAST_FRAMES = 4
 """Normal frames that a fit needs: two in each half for a covariance."""
+
+FORMATS = 2
+"""Times that a frame is learned from, in float32 and in int8, though it tells of the covariance but once."""
 
 LEAST_WEIGHT = 1e-12
 """Sum of the weights of frames that are all alike, whose distances are 0."""
@@ -80,7 +87,7 @@ class Padim(ImageDetector[PadimSettings]):
         settings.features.check(height, width)
 
     def fit(self, data: ImageData, *, progress: bool) -> Curves:
-        """Two passes over the frames: memory does not grow with their number.
+        """Two passes over the frames in each format: memory does not grow with their number.
 
         Raises:
             ValueError: too few normal frames.
@@ -98,6 +105,11 @@ class Padim(ImageDetector[PadimSettings]):
         self._gaussians = self._solved(whole)
         return {}
 
+    def _seen(self, frames: FrameSet, *, progress: bool) -> Iterator[Doubles]:
+        """Features of the frames as float32 gives them, then as int8 does, in the same batches."""
+        yield from self._patches.batches(frames, progress=progress)
+        yield from self._patches.rounded_batches(frames, progress=progress)
+
     def _drawn(self, frames: FrameSet) -> Doubles | None:
         """The random projection, which needs to know how far each feature varies: the first batch tells."""
         if not 0 < self.settings.projected < self.settings.features.channels:
@@ -109,7 +121,7 @@ class Padim(ImageDetector[PadimSettings]):
         """Of the two halves of the frames."""
         features = self.settings.projected if self._projection is not None else self.settings.features.channels
         found = Moments(self._patches.positions, features), Moments(self._patches.positions, features)
-        for batch in self._patches.batches(frames, progress=progress):
+        for batch in self._seen(frames, progress=progress):
             for moments, half in zip(found, split(batch), strict=True):
                 moments.add(self._projected(half))
         return found
@@ -117,7 +129,7 @@ class Padim(ImageDetector[PadimSettings]):
     def _reaching(self, whole: Moments, models: list[Gaussians], frames: FrameSet, *, progress: bool) -> Moments:
         """Moments with frames counted at each position by their distance from the Gaussians of the other half."""
         scatter, weights = np.zeros_like(whole.covariance), np.full(len(whole.mean), LEAST_WEIGHT)
-        for batch in self._patches.batches(frames, progress=progress):
+        for batch in self._seen(frames, progress=progress):
             for half, other in zip(split(batch), reversed(models), strict=True):
                 weight = other.graph(tf.constant(half, tf.float32)).numpy().T.astype(np.float64) ** self.settings.tail
                 apart = (self._projected(half) - whole.mean).transpose(1, 0, 2)  # [P, b, d]
@@ -130,11 +142,13 @@ class Padim(ImageDetector[PadimSettings]):
 
     def _solved(self, moments: Moments) -> Gaussians:
         settings = self.settings
+        d = moments.mean.shape[1]
+        shrinkage = d / (d + moments.count / FORMATS) if settings.shrinkage is None else settings.shrinkage
         return Gaussians.fit(
             moments,
             self._patches.grid,
             projection=self._projection,
-            shrinkage=settings.shrinkage,
+            shrinkage=shrinkage,
             tolerance=settings.tolerance,
             rank=settings.rank,
         )
