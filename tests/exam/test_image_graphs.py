@@ -1,12 +1,21 @@
-"""From a folder of images to graphs that the device's runtime scores, by the command that measures them."""
+"""From a folder of images to a graph that the device's runtime scores, by the command that measures them: the recommended detector."""
+
+import json
 
 import cv2
 import numpy as np
 import pytest
 
-from training.experiments import images
+from training.__main__ import main
 
 SIZE = 64
+RECIPE = f"""\
+[frame]
+height = {SIZE}
+width = {SIZE}
+[detector]
+type = "padim"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +37,13 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_both_formats_find_the_defects_and_show_where(folder, capsys):
-    assert images.main(["--data", str(folder), "--size", str(SIZE)]) == 0
-    header, _, *lines = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines())
-    rows = [dict(zip(header, line, strict=True)) for line in lines]
-    assert [row["format"] for row in rows] == ["float32", "int8"]
-    for row in rows:
-        assert float(row["image_auroc"]) == 1
-        assert float(row["pixel_auroc"]) > 0.95
-        assert float(row["aupro"]) > 0.7
-    assert float(rows[0]["parity"]) > 0.999
-    assert float(rows[1]["parity"]) > 0.9
-    size = [int(row["bytes"].replace(",", "")) for row in rows]
-    assert size[1] < 0.5 * size[0]
-
-
-def test_a_folder_of_another_layout_is_an_error_on_one_line(tmp_path, capsys):
-    assert images.main(["--data", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: expected train/good")
+def test_the_shipped_graph_finds_the_defects_and_shows_where(folder, tmp_path):
+    (tmp_path / "small.toml").write_text(RECIPE)
+    asked = ["bench", "--data", f"images:{folder}", "--detectors", str(tmp_path / "small.toml"), "--out", str(tmp_path)]
+    assert main([*asked, "--formats", "float32"]) == 0
+    (row,) = (row for row in json.loads((tmp_path / "results.json").read_text()) if row["detector"] == "small")
+    assert not row["failed"], row["reason"]
+    assert row["image_auroc"] == 1
+    assert row["pixel_auroc"] > 0.95
+    assert row["aupro"] > 0.7
+    assert row["rank_correlation"] > 0.999

@@ -1,6 +1,9 @@
 """Gaussians of pretrained features for small devices: fewer layers, features and directions than `padim`.
 
 What it computes: see `training.images.detectors.padim`.
+
+Source: T. Defard, A. Setkov, A. Loesch and R. Audigier, "PaDiM: a patch distribution modeling framework for anomaly
+detection and localization", 2020.
 """
 
 from __future__ import annotations
