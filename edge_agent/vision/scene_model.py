@@ -22,7 +22,7 @@ from edge_agent.contract.records import NS, Floats, Times
 from edge_agent.contract.zones import Cells
 from edge_agent.errors import ManifestError
 from edge_agent.files import replace_file
-from edge_agent.vision.background import LEAST_FRAMES, Background, Look, unseen_looks
+from edge_agent.vision.background import LEAST_FRAMES, MOST_STRANGE, Background, Look, unseen_looks
 from edge_agent.vision.blocks import COLUMNS, FEATURES, ROWS
 
 CLEAR_SHARE: Final = 0.95
@@ -35,6 +35,10 @@ LEAST_CLEAR: Final = 1.0
 LEAST_THRESHOLD: Final = 4.0
 """Smallest threshold of an anomaly: nine blocks that lie two spreads off. A scene that never moved while it was learned
 would otherwise alarm on the first flicker."""
+
+MOST_THRESHOLD: Final = MOST_STRANGE / 2
+"""Largest threshold of an anomaly. Strangeness is cut at `MOST_STRANGE`: a threshold beyond, as who walks by while the
+scene is learned gives, would be passed by nothing, and all that comes after would be normal."""
 
 PROVISIONAL_K: Final = 5.0
 """Factor of the provisional threshold, as of a Gaussian of readings that watches alone."""
@@ -70,6 +74,7 @@ class SceneModel:
             )
         if self.watched.dtype != np.bool_ or not self.watched.any():
             raise ValueError("expected truth values that say which blocks are watched, some of them true")
+        _reachable(self.calibration)
         if not (0 <= self.lower < math.inf and 0 < self.frame_s < math.inf):
             raise ValueError(f"expected lower >= 0 and frame_s > 0, finite, got {self.lower} and {self.frame_s}")
 
@@ -87,7 +92,7 @@ class SceneModel:
 
     def calibrated(self, alarms_per_day: float, k: float) -> Calibration:
         """Return the threshold of d2 for another rate of false alarms or factor than it was learned with."""
-        return _at_least(self.calibration.at(alarms_per_day=alarms_per_day, k=k))
+        return _reachable(self.calibration.at(alarms_per_day=alarms_per_day, k=k))
 
     def to_bytes(self) -> bytes:
         """Return the content of a `scene.npz`; the same scene gives the same bytes."""
@@ -196,12 +201,20 @@ def learn_scene(
         watched=watched,
         lower=max(float(np.quantile(distances, CLEAR_SHARE)), LEAST_CLEAR),
         frame_s=frame_s,
-        calibration=_at_least(calibration),
+        calibration=_reachable(calibration),
     )
 
 
-def _at_least(calibration: Calibration) -> Calibration:
-    """Return the calibration with `LEAST_THRESHOLD`, where its threshold is lower."""
-    if calibration.threshold < LEAST_THRESHOLD and calibration.median < LEAST_THRESHOLD:
-        return calibration.with_threshold(LEAST_THRESHOLD)
-    return calibration
+def _reachable(calibration: Calibration) -> Calibration:
+    """Return the calibration with its threshold brought to `LEAST_THRESHOLD`..`MOST_THRESHOLD`.
+
+    Raises:
+        ValueError: normal frames themselves lie beyond.
+    """
+    if calibration.median >= MOST_THRESHOLD:
+        raise ValueError(
+            f"the scene did not hold still: half of its frames lie {calibration.median:.0f} or more from the others, "
+            f"expected less than {MOST_THRESHOLD:.0f}"
+        )
+    threshold = min(max(calibration.threshold, LEAST_THRESHOLD), MOST_THRESHOLD)
+    return calibration if threshold == calibration.threshold else calibration.with_threshold(threshold)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent.contract import strict_json
+from edge_agent.contract.calibration import calibrate
 from edge_agent.contract.decision import OpenEvent
 from edge_agent.contract.frames import LUMA_WEIGHTS, Frame
 from edge_agent.contract.prefilter import Mode
@@ -25,7 +26,7 @@ from edge_agent.vision.frame_prefilter import (
     FramePrefilterSettings,
     SceneState,
 )
-from edge_agent.vision.scene_model import SceneModel
+from edge_agent.vision.scene_model import MOST_THRESHOLD, SceneModel
 
 HEIGHT, WIDTH = 72, 96
 RATE_HZ = 4
@@ -273,6 +274,23 @@ def test_a_flash_while_learning_does_not_blur_what_was_learned(scene: Scene, lea
     camera.see(*(flash if i in {7, 23} else scene.frame() for i in range(SETTINGS.learn_frames)))
     usual, told = (np.median(model.background.variance) for model in (learned, camera.prefilter.model))
     assert told == pytest.approx(usual, rel=0.3)
+
+
+def test_who_walked_by_while_learning_does_not_blind_the_watch(scene: Scene) -> None:
+    camera = Camera()
+    camera.see(*(scene.frame(thing=(40, 20) if i == 17 else None) for i in range(SETTINGS.learn_frames)))
+    assert camera.see(*(scene.frame() for _ in range(10))).anomaly is False
+    assert camera.see(*(scene.frame(thing=(20, 60)) for _ in range(5))).anomaly is True
+
+
+def test_a_sensitivity_that_nothing_could_reach_is_brought_within_reach(learned: SceneModel) -> None:
+    assert learned.calibrated(alarms_per_day=1.0, k=1e6).threshold == MOST_THRESHOLD
+
+
+def test_a_scene_whose_normal_frames_are_as_strange_as_any_is_refused(learned: SceneModel) -> None:
+    odd = calibrate(np.full(40, MOST_THRESHOLD), np.arange(40) * NS, alarms_per_day=1, n=3, m=5, join_s=1.0, k=5.0)
+    with pytest.raises(ValueError, match="did not hold still"):
+        dataclasses.replace(learned, calibration=odd)
 
 
 def test_frames_are_measured_by_a_scene_that_was_learned_without_them() -> None:
