@@ -11,6 +11,7 @@ from training.images.detectors.memory import Memory, MemorySettings, farthest
 from training.images.detectors.padim import PadimSettings
 from training.images.detectors.padim_small import PadimSmallSettings
 from training.images.detectors.pooled_gaussian import PooledGaussian, PooledGaussianSettings, root_of_precision
+from training.images.patch_detector import FORMATS
 from training.images.patches import FeatureSettings
 from training.recipe import TrainingSettings
 
@@ -78,7 +79,9 @@ def test_the_map_of_a_memory_shows_where(memory):
 
 
 def test_what_a_memory_keeps_is_at_no_distance(backbone, normal):
-    settings = MemorySettings(features=FeatureSettings(layers=LAYERS, grid_stride=8), dimensions=48, size=24 * 64)
+    settings = MemorySettings(
+        features=FeatureSettings(layers=LAYERS, grid_stride=8), dimensions=48, size=FORMATS * 24 * 64
+    )
     detector = fit(Memory(settings, TrainingSettings(), SIZE, SIZE), backbone, normal)
     assert outputs(detector, next(normal.batches(1)))["map"].max() < 0.1
 

@@ -65,6 +65,7 @@ class Patches:
         """
         self._settings = settings
         self._backbone = backbone or EfficientNetLite0(layers=settings.layers)
+        self._rounded: RoundedBackbone | None = None
         self._spec = tf.TensorSpec((None, height, width, 3), tf.uint8)
         self._tile = height // settings.tiles, width // settings.tiles
         self.grid = self._tile[0] // settings.grid_stride, self._tile[1] // settings.grid_stride
@@ -77,14 +78,17 @@ class Patches:
             yield graph(batch).numpy().astype(np.float64)
 
     def rounded_batches(self, frames: FrameSet, *, progress: bool) -> Iterator[Doubles]:
-        """The same as an int8 build gives it, whose ranges are set on some of these frames."""
-        samples = frames.part(np.linspace(0, len(frames) - 1, min(len(frames), MOST_SAMPLES)).round().astype(int))
-        rounded = RoundedBackbone(self._backbone, self._tiles(samples.array()).numpy())
+        """The same as an int8 build gives it, whose ranges are set on some of the frames that are given first."""
+        rounded = self._rounded = self._rounded or self._round(frames)
         for batch in tqdm(
             frames.batches(), "int8 features", -(-len(frames) // BATCH), leave=False, disable=not progress
         ):
             outputs = rounded(self._tiles(batch).numpy())
             yield self._features([tf.constant(output) for output in outputs]).numpy().astype(np.float64)
+
+    def _round(self, frames: FrameSet) -> RoundedBackbone:
+        samples = frames.part(np.linspace(0, len(frames) - 1, min(len(frames), MOST_SAMPLES)).round().astype(int))
+        return RoundedBackbone(self._backbone, self._tiles(samples.array()).numpy())
 
     def graph(self, frames: tf.Tensor) -> tf.Tensor:
         """Features [n tiles^2, P, channels] of frames [n, H, W, 3]; of one frame, its tiles row by row."""

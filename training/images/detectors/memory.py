@@ -20,21 +20,18 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Doubles, Floats
 from training.detectors.on_features import squared_distances
-from training.graph import HEAD, Outputs, ScoreGraph
-from training.images.backbone import EfficientNetLite0
-from training.images.detector import Curves, FrameSet, ImageData, ImageDetector
+from training.graph import HEAD, Outputs
+from training.images.detector import Curves, FrameSet, ImageData
 from training.images.gaussians import random_projection, whitening_of
 from training.images.levels import MapSettings, score_and_map
-from training.images.patches import FeatureSettings, Patches
+from training.images.patch_detector import FORMATS, PatchDetector
+from training.images.patches import FeatureSettings
 
 NEIGHBOURS = 3
 """Positions a side of the neighbourhood that is averaged, as in the source."""
 
 MOST_PATCHES = 100_000
 """Normal patches that are chosen from, drawn at random where there are more: each choice is a pass over all."""
-
-LEAST_FRAMES = 2
-"""Normal frames that a fit needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +51,14 @@ class MemorySettings:
             raise ValueError(f"dimensions and size must be at least 1, got {self.dimensions} and {self.size}")
 
 
-class Memory(ImageDetector[MemorySettings]):
+class Memory(PatchDetector[MemorySettings]):
     """See the module."""
 
     Settings = MemorySettings
-    kind = "pretrained"
-    backbone: EfficientNetLite0 | None = None
-    """Made where it is needed, with the installed weights."""
-    _patches: Patches
+    least_frames = 2
+    """Normal frames that a fit needs."""
     _projection: Doubles
     _kept: Doubles
-
-    @classmethod
-    def check(cls, settings: MemorySettings, height: int, width: int) -> None:
-        """Refuse frames that the grid does not fit."""
-        settings.features.check(height, width)
 
     def fit(self, data: ImageData, *, progress: bool) -> Curves:
         """Whiten the patches and choose those to keep.
@@ -77,9 +67,7 @@ class Memory(ImageDetector[MemorySettings]):
             ValueError: too few normal frames.
             DataError: the weights of the backbone are not installed.
         """
-        if len(data.normal) < LEAST_FRAMES:
-            raise ValueError(f"expected {LEAST_FRAMES} normal frames or more, got {len(data.normal)}")
-        self._patches = Patches(self.settings.features, self.height, self.width, self.backbone)
+        self._begin(data.normal)
         rng = np.random.default_rng(self.training.seed)
         patches = self._normal_patches(data.normal, rng, progress=progress)
         self._projection = whitening_of(np.cov(patches.T, dtype=np.float64))
@@ -90,16 +78,12 @@ class Memory(ImageDetector[MemorySettings]):
         self._kept = projected[farthest(projected, self.settings.size, rng)].astype(np.float64)
         return {}
 
-    def score_graph(self) -> ScoreGraph:
-        """Backbone, and distances from all that is kept as one product of matrices."""
-        return ScoreGraph(function=self._score, inputs={"frame": (1, self.height, self.width, 3)})
-
     def _normal_patches(self, frames: FrameSet, rng: np.random.Generator, *, progress: bool) -> Floats:
-        """Patches float32 [N, channels], the same share of each frame."""
+        """Patches float32 [N, channels], the same share of each frame and format."""
         a_frame = self._patches.positions * self.settings.features.tiles**2
-        share = min(1.0, MOST_PATCHES / (a_frame * len(frames)))
+        share = min(1.0, MOST_PATCHES / (FORMATS * a_frame * len(frames)))
         found = []
-        for batch in self._patches.batches(frames, progress=progress):
+        for batch in self._seen(frames, progress=progress):
             averaged = self._averaged(tf.constant(batch, tf.float32)).numpy().reshape(-1, batch.shape[2])
             found.append(averaged[rng.random(len(averaged)) < share] if share < 1 else averaged)
         return np.concatenate(found)

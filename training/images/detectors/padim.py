@@ -3,9 +3,6 @@
     map(p)  = Mahalanobis distance at position p, smoothed      see `training.images.gaussians`
     score   = mean of the largest share of the map
 
-Every frame is learned from twice: as float32 sees it and as int8 does (`training.images.rounding`), so that both are
-normal to the one head of all formats.
-
 Variances are those of normal frames counted by how strange they are: in a direction in which normal frames sometimes go
 far, a Gaussian of the usual variance alarms each time. So each half of the frames is measured by the Gaussians of the
 other, and in the final ones a frame counts at a position by a power of its distance there. With the square, spreads
@@ -18,25 +15,18 @@ score); of covariances weighted by distances J.-F. Cardoso, "Source separation u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
-from training.graph import HEAD, Outputs, ScoreGraph
-from training.images.backbone import EfficientNetLite0
-from training.images.detector import Curves, FrameSet, ImageData, ImageDetector
+from training.graph import HEAD, Outputs
+from training.images.detector import Curves, FrameSet, ImageData
 from training.images.gaussians import Gaussians, Moments, random_projection
 from training.images.levels import MapSettings, score_and_map
-from training.images.patches import FeatureSettings, Patches
-
-LEAST_FRAMES = 4
-"""Normal frames that a fit needs: two in each half for a covariance."""
-
-FORMATS = 2
-"""Times that a frame is learned from, in float32 and in int8, though it tells of the covariance but once."""
+from training.images.patch_detector import FORMATS, PatchDetector
+from training.images.patches import FeatureSettings
 
 LEAST_WEIGHT = 1e-12
 """Sum of the weights of frames that are all alike, whose distances are 0."""
@@ -70,21 +60,14 @@ class PadimSettings:
             raise ValueError(f"tolerance and tail must be 0 or more, got {self.tolerance} and {self.tail}")
 
 
-class Padim(ImageDetector[PadimSettings]):
+class Padim(PatchDetector[PadimSettings]):
     """See the module."""
 
     Settings = PadimSettings
-    kind = "pretrained"
-    backbone: EfficientNetLite0 | None = None
-    """Made where it is needed, with the installed weights."""
-    _patches: Patches
+    least_frames = 4
+    """Normal frames that a fit needs: two in each half for a covariance."""
     _projection: Doubles | None
     _gaussians: Gaussians
-
-    @classmethod
-    def check(cls, settings: PadimSettings, height: int, width: int) -> None:
-        """Refuse frames that the grid does not fit."""
-        settings.features.check(height, width)
 
     def fit(self, data: ImageData, *, progress: bool) -> Curves:
         """Two passes over the frames in each format: memory does not grow with their number.
@@ -93,9 +76,7 @@ class Padim(ImageDetector[PadimSettings]):
             ValueError: too few normal frames.
             DataError: the weights of the backbone are not installed.
         """
-        if len(data.normal) < LEAST_FRAMES:
-            raise ValueError(f"expected {LEAST_FRAMES} normal frames or more, got {len(data.normal)}")
-        self._patches = Patches(self.settings.features, self.height, self.width, self.backbone)
+        self._begin(data.normal)
         self._projection = self._drawn(data.normal)
         halves = self._moments(data.normal, progress=progress)
         models = [self._solved(moments) for moments in halves]
@@ -104,11 +85,6 @@ class Padim(ImageDetector[PadimSettings]):
             whole = self._reaching(whole, models, data.normal, progress=progress)
         self._gaussians = self._solved(whole)
         return {}
-
-    def _seen(self, frames: FrameSet, *, progress: bool) -> Iterator[Doubles]:
-        """Features of the frames as float32 gives them, then as int8 does, in the same batches."""
-        yield from self._patches.batches(frames, progress=progress)
-        yield from self._patches.rounded_batches(frames, progress=progress)
 
     def _drawn(self, frames: FrameSet) -> Doubles | None:
         """The random projection, which needs to know how far each feature varies: the first batch tells."""
@@ -152,10 +128,6 @@ class Padim(ImageDetector[PadimSettings]):
             tolerance=settings.tolerance,
             rank=settings.rank,
         )
-
-    def score_graph(self) -> ScoreGraph:
-        """Backbone, distances and what stands out."""
-        return ScoreGraph(function=self._score, inputs={"frame": (1, self.height, self.width, 3)})
 
     def _score(self, frame: tf.Tensor) -> Outputs:
         features = self._patches.graph(frame)

@@ -19,13 +19,10 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
 from training.covariance import LEAST_VARIANCE, best_shrinkage
-from training.graph import HEAD, Outputs, ScoreGraph
-from training.images.backbone import EfficientNetLite0
-from training.images.detector import Curves, ImageData, ImageDetector
-from training.images.patches import FeatureSettings, Patches
-
-LEAST_FRAMES = 2
-"""Normal frames that a covariance needs."""
+from training.graph import HEAD, Outputs
+from training.images.detector import Curves, ImageData
+from training.images.patch_detector import PatchDetector
+from training.images.patches import FeatureSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +46,15 @@ class PooledGaussianSettings:
         return FeatureSettings(layers=self.layers, grid_stride=32)
 
 
-class PooledGaussian(ImageDetector[PooledGaussianSettings]):
+class PooledGaussian(PatchDetector[PooledGaussianSettings]):
     """See the module."""
 
     Settings = PooledGaussianSettings
-    kind = "pretrained"
     has_map = False
-    backbone: EfficientNetLite0 | None = None
-    """Made where it is needed, with the installed weights."""
-    _patches: Patches
+    least_frames = 2
+    """Normal frames that a covariance needs."""
     _mean: Doubles
     _root: Doubles
-
-    @classmethod
-    def check(cls, settings: PooledGaussianSettings, height: int, width: int) -> None:
-        """Refuse frames that the coarsest grid does not fit."""
-        settings.features.check(height, width)
 
     def fit(self, data: ImageData, *, progress: bool) -> Curves:
         """Mean and covariance of the averages.
@@ -73,17 +63,11 @@ class PooledGaussian(ImageDetector[PooledGaussianSettings]):
             ValueError: too few normal frames.
             DataError: the weights of the backbone are not installed.
         """
-        if len(data.normal) < LEAST_FRAMES:
-            raise ValueError(f"expected {LEAST_FRAMES} normal frames or more, got {len(data.normal)}")
-        self._patches = Patches(self.settings.features, self.height, self.width, self.backbone)
-        batches = self._patches.batches(data.normal, progress=progress)
+        self._begin(data.normal)
+        batches = self._seen(data.normal, progress=progress)
         x = np.concatenate([batch.mean(axis=1) for batch in batches])
         self._mean, self._root = x.mean(axis=0), root_of_precision(x, self.settings.directions)
         return {}
-
-    def score_graph(self) -> ScoreGraph:
-        """Backbone, average and distance."""
-        return ScoreGraph(function=self._score, inputs={"frame": (1, self.height, self.width, 3)})
 
     def _score(self, frame: tf.Tensor) -> Outputs:
         features = self._patches.graph(frame)
