@@ -58,12 +58,12 @@ class ScoreParity:
         """As the manifest keeps them: six decimals."""
         return {name: round(value, 6) for name, value in asdict(self).items()}
 
-    def problems(self, least_rank: float = MIN_RANK_POOLED, most_ratio_change: float = MAX_RATIO_CHANGE) -> list[str]:
-        """Every limit that does not hold, with the figure; `least_rank` of normal and faulty cases together."""
+    def problems(self) -> list[str]:
+        """Every limit that does not hold, with the figure."""
         limits = (
             (
-                self.rank_pooled >= least_rank,
-                f"rank correlation {self.rank_pooled:.4f}, at least {least_rank}",
+                self.rank_pooled >= MIN_RANK_POOLED,
+                f"rank correlation {self.rank_pooled:.4f}, at least {MIN_RANK_POOLED}",
             ),
             (
                 self.rank_normal >= MIN_RANK_NORMAL,
@@ -74,8 +74,8 @@ class ScoreParity:
                 f"AUC-PR changes by {self.auc_pr_change:.4f}, at most {MAX_AUC_CHANGE}",
             ),
             (
-                self.ratio_change <= most_ratio_change,
-                f"fault-to-normal ratio changes by {self.ratio_change:.1%}, at most {most_ratio_change:.0%}",
+                self.ratio_change <= MAX_RATIO_CHANGE,
+                f"fault-to-normal ratio changes by {self.ratio_change:.1%}, at most {MAX_RATIO_CHANGE:.0%}",
             ),
         )
         return [text for holds, text in limits if not holds]
@@ -92,7 +92,7 @@ class Parity(ScoreParity):
     growth_fall_reference: float
     """The same inside the body's range, of the float model."""
 
-    def problems(self, least_rank: float = MIN_RANK_POOLED, most_ratio_change: float = MAX_RATIO_CHANGE) -> list[str]:
+    def problems(self) -> list[str]:
         """As those of scores, and what a growing fault must not do."""
         limits = (
             (
@@ -108,7 +108,7 @@ class Parity(ScoreParity):
             ),
         )
         return [
-            *ScoreParity.problems(self, least_rank, most_ratio_change),
+            *ScoreParity.problems(self),
             *(text for holds, text in limits if not holds),
         ]
 
@@ -123,7 +123,7 @@ def compare_scores(got: Doubles, want: Doubles, labels: NDArray[np.bool_]) -> Sc
     """
     peak, peak_want = got.max(axis=1), want.max(axis=1)
     auc, auc_want = average_precision(peak, labels), average_precision(peak_want, labels)
-    ratio, ratio_want = _ratio(got[~labels], peak[labels]), _ratio(want[~labels], peak_want[labels])
+    ratio, ratio_want = fault_to_normal(got[~labels], peak[labels]), fault_to_normal(want[~labels], peak_want[labels])
     return ScoreParity(
         rank_pooled=spearman(got.ravel(), want.ravel()),
         rank_normal=spearman(got[~labels].ravel(), want[~labels].ravel()),
@@ -190,7 +190,8 @@ def _ranks(values: Doubles) -> Doubles:
     return ((2 * last - counts - 1) / 2)[inverse.ravel()]
 
 
-def _ratio(normal: Doubles, fault_peaks: Doubles) -> float:
+def fault_to_normal(normal: Doubles, fault_peaks: Doubles) -> float:
+    """(median fault - median normal) / MAD of normal scores; 0 where those never differ."""
     centre = float(np.median(normal))
     spread = float(np.median(np.abs(normal - centre)))
     return (float(np.median(fault_peaks)) - centre) / spread if spread else 0.0

@@ -8,6 +8,7 @@ import pytest
 from converters.frames.cases import SEQUENCES, STEPS_AFTER_WARM_UP, FrameCases, cases, patched
 from converters.frames.golden import FRAMES, golden_index
 from converters.frames.parity import FEW_NORMAL, compare_frames
+from converters.parity import MAX_RATIO_CHANGE
 from tests.frame_runs import SIZE, WARM_UP, frame_run, pictures
 from training.image_artifacts import FrameRun, write_frames
 
@@ -86,6 +87,24 @@ def test_ranks_of_a_few_normal_frames_are_not_judged(normal: int, *, refused: bo
     shuffled[:normal:2] = shuffled[:normal:2][::-1]
     problems = compare_frames(given, None, (shuffled, None), (scores, None)).problems()
     assert any("within normals" in problem for problem in problems) is refused
+
+
+def test_normal_frames_that_scatter_more_are_refused() -> None:
+    given, (scores, _) = made()
+    wide = scores.copy()
+    wide[:NORMAL] += 0.3 * (scores[:NORMAL] - np.median(scores[:NORMAL]))
+    parity = compare_frames(given, None, (wide, None), (scores, None))
+    assert parity.scores.ratio_change == pytest.approx(1 - 1 / 1.3, abs=0.02)
+    assert any("ratio changes" in problem for problem in parity.problems())
+
+
+def test_a_change_of_the_distance_that_chance_explains_is_not_refused() -> None:
+    given, (scores, _) = made(16)
+    rng = np.random.default_rng(6)
+    noisy = scores + rng.normal(0, 0.1, len(scores)).astype(np.float32)
+    parity = compare_frames(given, None, (noisy, None), (scores, None))
+    assert parity.scores.ratio_change > MAX_RATIO_CHANGE > parity.ratio_change_shown
+    assert not any("ratio changes" in problem for problem in parity.problems())
 
 
 def test_frames_of_a_sequence_that_warm_up_do_not_count() -> None:
