@@ -31,6 +31,7 @@ from edge_agent.contract.records import NS, Stage, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo
 from edge_agent.errors import BundleError, ManifestError, ScoringError
 from edge_agent.files import replace_file
+from edge_agent.found_bundle import Found, find_frame_bundle, next_frame_bundle
 from edge_agent.frame_account import FrameAccount, FrameKeeper
 from edge_agent.frame_stream import FrameStream
 from edge_agent.pipeline import DecisionSettings
@@ -39,6 +40,7 @@ from edge_agent.reporting import Reporter
 from edge_agent.scoring.frame_selection import choose_frame_graph
 from edge_agent.sources.camera import NetworkCameraSettings
 from edge_agent.sources.frame_settings import FrameSourceSettings, make_frame_source
+from edge_agent.supervised_scorer import SupervisedScorer
 from edge_agent.vision.cadence import Cadence
 from edge_agent.vision.camera_health import CameraHealth
 from edge_agent.vision.camera_view import Reference
@@ -49,15 +51,7 @@ from edge_agent.vision.regions import LocalisationSettings
 from edge_agent.vision.scene_model import SceneModel
 from edge_agent.vision.settings import VisionSettings
 from edge_agent.watch_loop import Supervision
-from edge_agent.watching import (
-    LEAST_SILENCE_S,
-    SILENT_READINGS,
-    Found,
-    SupervisedScorer,
-    find_frame_bundle,
-    next_frame_bundle,
-    state_of,
-)
+from edge_agent.watching import LEAST_SILENCE_S, SILENT_READINGS, state_of
 
 _log = logging.getLogger(__name__)
 

@@ -22,15 +22,16 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from edge_agent.backoff import Backoff
 from edge_agent.config import StreamSettings
-from edge_agent.contract.bundle import Bundle, FrameBundle
+from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.manifest import GraphSpec
 from edge_agent.contract.records import NS, Block, Channel, Decision, Fault, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo, utc_text
 from edge_agent.errors import BundleError, ManifestError, ScoringError
+from edge_agent.found_bundle import Found, find_bundle, first_readable
 from edge_agent.on_site import Learning, SiteModel, gaussian_pipeline
 from edge_agent.pipeline import Pipeline, bundle_pipeline
 from edge_agent.ports import Clock, Scorer
@@ -39,8 +40,8 @@ from edge_agent.reporting import Reporter
 from edge_agent.scoring.selection import choose
 from edge_agent.sources.settings import make_source
 from edge_agent.stream import Stream
-from edge_agent.update.slots import Slots
-from edge_agent.watch_loop import Supervision, WatchLoop
+from edge_agent.supervised_scorer import SupervisedScorer
+from edge_agent.watch_loop import Supervision
 
 _log = logging.getLogger(__name__)
 
@@ -55,53 +56,6 @@ SITE_FILE = "site.json"
 """Name of the on-site calibration in the stream's folder."""
 LEARNED_FILE = "learned.json"
 """Name of the Gaussian learned on site where there is no bundle."""
-
-
-B = TypeVar("B", Bundle, FrameBundle)
-Given = TypeVar("Given")
-Given_contra = TypeVar("Given_contra", contravariant=True)
-Told_co = TypeVar("Told_co", covariant=True)
-Told = TypeVar("Told")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found(Generic[B]):
-    """The bundle to run, and what was wrong on the way to it."""
-
-    bundle: B | None
-    problem: str = ""
-    others: tuple[Path, ...] = ()
-    """What to try where no graph of the bundle runs."""
-
-
-def find_bundle(settings: StreamSettings, folder: Path) -> Found[Bundle]:
-    """Read the bundle of a stream: the one named in the settings, else the installed one, else the one before it."""
-    return _first_readable(_places(settings, folder), [], Bundle.read)
-
-
-def find_frame_bundle(settings: StreamSettings, folder: Path) -> Found[FrameBundle]:
-    """Read the bundle of a camera, as `find_bundle` does."""
-    return next_frame_bundle(_places(settings, folder), [])
-
-
-def next_frame_bundle(places: Sequence[Path], problems: list[str]) -> Found[FrameBundle]:
-    """Read the first bundle of a camera that can be read; `problems` gets why the ones before cannot."""
-    return _first_readable(places, problems, FrameBundle.read)
-
-
-def _places(settings: StreamSettings, folder: Path) -> list[Path]:
-    slots = Slots(folder / "slots")
-    return [Path(settings.bundle)] if settings.bundle else [p for p in (slots.current(), slots.previous()) if p]
-
-
-def _first_readable(places: Sequence[Path], problems: list[str], read: Callable[[Path], B]) -> Found[B]:
-    """Read the first bundle that can be read; `problems` gets why the ones before cannot."""
-    for i, path in enumerate(places):
-        try:
-            return Found(bundle=read(path), problem="; ".join(problems), others=tuple(places[i + 1 :]))
-        except (BundleError, OSError) as error:
-            problems.append(f"{path.name}: {error}")
-    return Found(bundle=None, problem="; ".join(problems))
 
 
 def channel_problem(mine: Sequence[Channel], wanted: Sequence[Channel]) -> str:
@@ -144,45 +98,6 @@ def site_model(folder: Path, spec: GraphSpec) -> SiteModel | None:
         _log.warning("%s is for another graph and is not used; calibrate again", folder / SITE_FILE)
         return None
     return site
-
-
-class _Scoring(Protocol[Given_contra, Told_co]):
-    """What scorers of windows and of frames have in common."""
-
-    streaming: bool
-
-    def score(self, given: Given_contra, /) -> Told_co: ...
-
-    def reset(self) -> None: ...
-
-    def describe(self) -> dict[str, str | int]: ...
-
-    def infer_p95_ms(self) -> float | None: ...
-
-
-class SupervisedScorer(Generic[Given, Told]):
-    """A scorer whose calls the watchdog sees: a network that never returns is found by its name.
-
-    Args:
-        scorer: that does the work.
-        stream: runs it; its watcher has turned when a call returns, so that a large block is no standstill.
-        supervision: told of every call.
-    """
-
-    def __init__(self, scorer: _Scoring[Given, Told], stream: WatchLoop[Any, Any], supervision: Supervision) -> None:
-        self.streaming = scorer.streaming
-        self._scorer, self._supervision = scorer, supervision
-        self._name, self._watcher_name = f"{stream.name} scorer", stream.watcher_name
-        self.reset, self.describe, self.infer_p95_ms = scorer.reset, scorer.describe, scorer.infer_p95_ms
-
-    def score(self, given: Given, /) -> Told:
-        """Score a window or a frame, as the scorer does."""
-        self._supervision.turned(self._name)
-        try:
-            return self._scorer.score(given)
-        finally:
-            self._supervision.rested(self._name)
-            self._supervision.turned(self._watcher_name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,13 +257,13 @@ class WatchedStream:
 
     def _next_bundle(self, places: tuple[Path, ...], problems: list[str]) -> Found[Bundle]:
         """Return the next bundle that can be read and is for the channels of the source."""
-        found = _first_readable(places, problems, Bundle.read)
+        found = first_readable(places, problems, Bundle.read)
         while found.bundle is not None:
             wrong = channel_problem(self.source.channels, found.bundle.manifest.input.channels)
             if not wrong:
                 break
             problems.append(f"{found.bundle.manifest.name} {found.bundle.manifest.version}: {wrong}")
-            found = _first_readable(found.others, problems, Bundle.read)
+            found = first_readable(found.others, problems, Bundle.read)
         return found
 
     def _preferred(self, bundle: Bundle) -> str:

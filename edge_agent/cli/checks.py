@@ -23,6 +23,7 @@ from edge_agent.contract.records import NS, Block
 from edge_agent.contract.windows import measured_rate_hz
 from edge_agent.contract.words import duration
 from edge_agent.errors import BundleError, EdgeAgentError, Problem, ScoringError
+from edge_agent.found_bundle import Found, find_bundle, find_frame_bundle
 from edge_agent.ports import Source
 from edge_agent.scoring.frame_selection import choose_frame_graph
 from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
@@ -31,7 +32,7 @@ from edge_agent.sources.serial import SerialSettings
 from edge_agent.vision.cadence import LATE
 from edge_agent.vision.camera_health import CameraHealthSettings
 from edge_agent.vision.camera_view import HEIGHT, WIDTH, View
-from edge_agent.watching import Found, bundle_scorer, channel_problem, find_bundle, find_frame_bundle
+from edge_agent.watching import bundle_scorer, channel_problem
 
 RATE_TOLERANCE = 0.1
 """Relative difference of a source's rate from the bundle's that is refused, as at run time."""

@@ -25,6 +25,7 @@ from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import EventKind
 from edge_agent.errors import EdgeAgentError, ManifestError
+from edge_agent.found_bundle import Found, find_frame_bundle
 from edge_agent.ports import FrameSource
 from edge_agent.sources.frame_settings import make_frame_source
 from edge_agent.sources.recorded import ImagesSettings, VideoSettings
@@ -33,7 +34,6 @@ from edge_agent.vision.frame_pipeline import FrameDecision, FramePipeline
 from edge_agent.vision.frame_prefilter import FramePrefilter
 from edge_agent.vision.scene_model import SceneModel
 from edge_agent.watched_camera import SCENE_FILE, camera_pipeline, choose_camera_graph, vision_of
-from edge_agent.watching import Found, find_frame_bundle
 
 
 def replay_frames(arguments: argparse.Namespace) -> int:

@@ -138,9 +138,10 @@ def _undo(path: Path, *, as_json: bool) -> int:
 def _fit(settings: Settings, stream: str, arguments: argparse.Namespace) -> tuple[str, Calibration, SiteModel]:
     """Return the graph that runs here, the calibration in use, and the one of these readings."""
     from edge_agent.cli.reading import blocks_for, open_source, replay_source
+    from edge_agent.found_bundle import find_bundle
     from edge_agent.on_site import recalibrate
     from edge_agent.scoring.selection import choose
-    from edge_agent.watching import channel_problem, find_bundle, site_model
+    from edge_agent.watching import channel_problem, site_model
 
     own, folder = settings.streams[stream], settings.stream_path(stream)
     found = find_bundle(own, folder)

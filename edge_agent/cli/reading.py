@@ -56,8 +56,8 @@ def open_source(settings: Settings, stream: str) -> Source:
     Raises:
         EdgeAgentError: nobody says which channels it has.
     """
+    from edge_agent.found_bundle import find_bundle
     from edge_agent.sources.settings import make_source
-    from edge_agent.watching import find_bundle
 
     own = settings.streams[stream]
     found = find_bundle(own, settings.stream_path(stream))

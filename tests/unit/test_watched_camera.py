@@ -20,6 +20,7 @@ from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS, Fault, Stage, Unknown
 from edge_agent.contract.wire import ClockState
 from edge_agent.contract.zones import Zone
+from edge_agent.found_bundle import Found
 from edge_agent.frame_account import FrameAccount
 from edge_agent.pipeline import DecisionSettings
 from edge_agent.reporting import Reporter
@@ -41,7 +42,6 @@ from edge_agent.watched_camera import (
     camera_pipeline,
     silence_s,
 )
-from edge_agent.watching import Found
 from tests.fakes import KeptAlerts, KeptEvidence, KeptPayloads, Watched
 from tests.frame_bundles import BELT, INPUT, bundle_bytes, running_bundle
 from tests.virtual_clock import EPOCH_NS, VirtualClock

@@ -22,14 +22,16 @@ from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.records import NS, Block, Channel, Fault, Unknown
 from edge_agent.contract.wire import ClockState
 from edge_agent.errors import BundleError, ScoringError
+from edge_agent.found_bundle import find_bundle
 from edge_agent.on_site import LearningSettings, SiteModel
 from edge_agent.readings_account import ReadingsAccount
 from edge_agent.reporting import Reporter
 from edge_agent.scoring.settings import ScoringSettings
 from edge_agent.sources.pump import PUMP_CHANNELS, Pump, PumpFault, PumpFaultKind
 from edge_agent.sources.replay import ReplaySettings
+from edge_agent.supervised_scorer import SupervisedScorer
 from edge_agent.update.slots import Slots
-from edge_agent.watching import LEARNED_FILE, SITE_FILE, SupervisedScorer, WatchedStream, channel_problem, find_bundle
+from edge_agent.watching import LEARNED_FILE, SITE_FILE, WatchedStream, channel_problem
 from tests.bundles import zipped
 from tests.fakes import Answers, KeptAlerts, KeptEvidence, KeptPayloads, Watched, broken
 from tests.virtual_clock import EPOCH_NS, VirtualClock
