@@ -12,6 +12,7 @@ import os
 import tomllib
 import types
 import typing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -191,8 +192,7 @@ def _build(cls: type, table: dict[str, Any], place: str, problems: list[Problem]
     fields = {item.name: item for item in dataclasses.fields(cls)}
     for key in table:
         if key not in fields:
-            near = get_close_matches(key, fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
+            hint = _nearest(key, fields) or f"known here: {', '.join(fields)}"
             problems.append(Problem(place=_join(place, key), message="is not a known setting", hint=hint))
     hints = typing.get_type_hints(cls)
     values = {}
@@ -216,10 +216,6 @@ def _value(kind: Any, value: Any, place: str, problems: list[Problem]) -> Any:  
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind == AnySourceSettings:
         return _source(value, place, problems)
-    if origin is typing.Literal:
-        return (
-            value if value in arguments else _wrong(f"one of {', '.join(map(str, arguments))}", value, place, problems)
-        )
     if origin in (types.UnionType, typing.Union):
         kind = next(option for option in arguments if option is not type(None))
         return _value(kind, value, place, problems)
@@ -244,8 +240,7 @@ def _scalar(kind: type, value: Any, place: str, problems: list[Problem]) -> Any:
         try:
             return kind(value)
         except ValueError:
-            options = ", ".join(str(option) for option in typing.cast(Any, kind))
-            return _wrong(f"one of {options}", value, place, problems)
+            return _none_of([str(option) for option in typing.cast(Any, kind)], value, place, problems)
     return value
 
 
@@ -255,9 +250,7 @@ def _source(value: Any, place: str, problems: list[Problem]) -> Any:
     kind = table.pop("kind", None)
     kinds: dict[str, type] = {**KINDS, **FRAME_KINDS}
     if kind not in kinds:
-        options = ", ".join(kinds)
-        problems.append(Problem(place=_join(place, "kind"), message=f"expected one of {options}, got {kind!r}"))
-        return None
+        return _none_of(list(kinds), kind, _join(place, "kind"), problems)
     return _build(kinds[kind], table, place, problems)
 
 
@@ -270,6 +263,17 @@ def _table(value: Any, place: str, problems: list[Problem]) -> dict[str, Any]:
 
 def _wrong(expected: str, value: Any, place: str, problems: list[Problem]) -> None:
     problems.append(Problem(place=place, message=f"expected {expected}, got {value!r}"))
+
+
+def _none_of(options: Sequence[str], value: Any, place: str, problems: list[Problem]) -> None:
+    message = f"expected one of {', '.join(options)}, got {value!r}"
+    problems.append(Problem(place=place, message=message, hint=_nearest(str(value), options)))
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return the hint for a name that is not known; empty where none is near."""
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 _WORDS = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}

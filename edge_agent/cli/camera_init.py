@@ -18,6 +18,7 @@ from edge_agent.sources.camera import SCHEMES, CameraSettings, NetworkCameraSett
 from edge_agent.sources.frame_settings import FrameSourceSettings, make_frame_source
 from edge_agent.sources.picamera import PicameraSettings
 from edge_agent.sources.recorded import ImagesSettings, VideoSettings
+from edge_agent.vision.camera_health import CameraFault
 
 
 def camera_settings(named: str) -> FrameSourceSettings:
@@ -72,6 +73,9 @@ def camera_text(*, device: str, stream: str, source: FrameSourceSettings, mqtt: 
         f"[streams.{stream}.source]",
         f'kind = "{source.kind}"',
         *said,
+        "",
+        f"[streams.{stream}.camera.health]",
+        f"checks = {json.dumps(list(CameraFault))}  # without the last two: pictures that have no view in common",
         "",
         f"[streams.{stream}.camera.prefilter]  # the scene is learned on site; every setting: examples/camera.toml",
         "learn_frames = 200  # normal frames to learn from",

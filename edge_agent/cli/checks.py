@@ -30,7 +30,7 @@ from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.discovery import unstable_name
 from edge_agent.sources.serial import SerialSettings
 from edge_agent.vision.cadence import LATE
-from edge_agent.vision.camera_health import CameraHealthSettings
+from edge_agent.vision.camera_health import CameraFault, CameraHealthSettings
 from edge_agent.vision.camera_view import HEIGHT, WIDTH, View
 from edge_agent.watching import bundle_scorer, channel_problem
 
@@ -154,7 +154,7 @@ def _looks(frame: Frame, times: list[int], place: str, health: CameraHealthSetti
     rate = f" at {(len(times) - 1) * NS / (times[-1] - times[0]):.3g} frames a second" if len(times) > 1 else ""
     yield Note(place=place, message=f"{width} x {height} pixels{rate}")
     bright = View.of(small_luma(frame.pixels, HEIGHT, WIDTH)).bright
-    if bright < health.dark_luma:
+    if CameraFault.DARK in health.checks and bright < health.dark_luma:
         message = f"the picture is dark: luma {bright:.0f} of 255, expected {health.dark_luma:.0f} or more"
         yield Problem(place=place, message=message, hint="is the light on and the lens free?")
 

@@ -11,6 +11,8 @@
 - Light does no harm: every measure but `dark` is relative to it. Light that comes back at another level is as well as
   before; that the scene looks different is for the frame prefilter to say. When that has learned another scene, call
   `learn_anew`.
+- Checks that are not asked for are left out. Where neither `moved` nor `defocused` is asked for, frames need not have a
+  view in common: none is learned, and only a picture without anything in it is covered.
 - No frames at all is told by their reader, on the monotonic clock. Here reading time runs; a step back starts the
   clocks of all suspicions anew.
 
@@ -22,6 +24,7 @@ learn with the part and with the empty fixture.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -74,6 +77,9 @@ class CameraFault(StrEnum):
 class CameraHealthSettings:
     """What a fault of the camera is."""
 
+    checks: tuple[CameraFault, ...] = tuple(CameraFault)
+    """Faults that are looked for. Without `moved` and `defocused` no view is learned: for pictures that have none in
+    common."""
     learn_frames: int = 20
     """Frames the reference is learned from, 2 to 200."""
     confirm_s: float = 2.0
@@ -99,6 +105,11 @@ class CameraHealthSettings:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be between {low:g} and {high:g}, got {getattr(self, name)}")
+
+    @property
+    def has_view(self) -> bool:
+        """Whether frames are held against a usual view."""
+        return CameraFault.MOVED in self.checks or CameraFault.DEFOCUSED in self.checks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,16 +149,16 @@ class CameraHealth:
         self._reference: Reference | None
         self.learn_anew()
         self.restart()
-        self._reference = reference
+        self._reference = reference if self._settings.has_view else None
 
     @property
     def learning(self) -> bool:
         """The reference is still being learned."""
-        return self._reference is None
+        return self._reference is None and self._settings.has_view
 
     @property
     def reference(self) -> Reference | None:
-        """What was learned, to be kept over a restart; None: not yet."""
+        """What was learned, to be kept over a restart; None: not yet, or there is no view to learn."""
         return self._reference
 
     def learn_anew(self) -> None:
@@ -169,42 +180,43 @@ class CameraHealth:
             self._since_ns = t_ns
         self._last_ns = t_ns
         view = View.of(small_luma(pixels, HEIGHT, WIDTH))
-        suspected, detail = self._suspect(view, t_ns)
+        signs = (sign for sign in self._signs(view, t_ns) if sign[0] in self._settings.checks)
+        suspected, detail = next(signs, (None, ""))
         self._weigh(suspected, detail, t_ns)
-        if suspected is None and self._fault is None and self._reference is None:
+        if suspected is None and self._fault is None and self.learning:
             self._learn(view, t_ns)
         return CameraCheck(
             t_ns=t_ns, fault=self._fault, detail=self._detail, suspected=suspected, learning=self.learning
         )
 
-    def _suspect(self, view: View, t_ns: int) -> tuple[CameraFault | None, str]:
+    def _signs(self, view: View, t_ns: int) -> Iterator[tuple[CameraFault, str]]:
         """What the frame looks like, worst first, and in words."""
         settings, relief = self._settings, self._relief
         still_s = self._still_s(view, t_ns)
         if view.bright < settings.dark_luma * relief(CameraFault.DARK):
-            return CameraFault.DARK, f"luma {view.bright:.0f} of 255, expected {settings.dark_luma:.0f} or more"
+            yield CameraFault.DARK, f"luma {view.bright:.0f} of 255, expected {settings.dark_luma:.0f} or more"
         if view.spread < FLAT * relief(CameraFault.COVERED):
-            return CameraFault.COVERED, "nothing is to be seen: the lens is covered or blinded"
+            yield CameraFault.COVERED, "nothing is to be seen: the lens is covered or blinded"
         compared = self._reference.compare(view) if self._reference else None
         if compared and self._covered(compared):
-            return (
+            yield (
                 CameraFault.COVERED,
                 "nothing is left of the view: something is before the lens, or it was turned away",
             )
         if settings.frozen_s and still_s >= settings.frozen_s and self._still_frames >= LEAST_FRAMES:
-            return CameraFault.FROZEN, f"the very same picture for {duration(settings.frozen_s)} and longer"
-        return self._suspect_lens(compared) if compared else (None, "")
+            yield CameraFault.FROZEN, f"the very same picture for {duration(settings.frozen_s)} and longer"
+        if compared:
+            yield from self._signs_of_lens(compared)
 
-    def _suspect_lens(self, compared: Comparison) -> tuple[CameraFault | None, str]:
+    def _signs_of_lens(self, compared: Comparison) -> Iterator[tuple[CameraFault, str]]:
         settings, relief = self._settings, self._relief
         if compared.shift is not None:
             down, right = (100 * share for share in compared.shift)
             if max(abs(down), abs(right)) >= 100 * settings.most_shift / relief(CameraFault.MOVED):
-                return CameraFault.MOVED, f"the view is {right:+.0f} % right and {down:+.0f} % down, of its width"
+                yield CameraFault.MOVED, f"the view is {right:+.0f} % right and {down:+.0f} % down, of its width"
         left, limit = compared.left, settings.least_sharpness * relief(CameraFault.DEFOCUSED)
         if left is not None and left.pattern >= LEAST_PATTERN and left.sharpness < limit:
-            return CameraFault.DEFOCUSED, f"{left.sharpness:.0%} of the learned sharpness: clean and refocus it"
-        return None, ""
+            yield CameraFault.DEFOCUSED, f"{left.sharpness:.0%} of the learned sharpness: clean and refocus it"
 
     def _covered(self, compared: Comparison) -> bool:
         relief, left = self._relief(CameraFault.COVERED), compared.left

@@ -254,6 +254,43 @@ def test_settings_out_of_range_are_refused(settings):
         CameraHealthSettings(**settings)
 
 
+def patches(size, seed=0):
+    """A picture of square patches, so many pixels wide."""
+    shades = np.random.default_rng(seed).integers(0, 250, (120 // size, 160 // size, 1))
+    return np.kron(shades, np.ones((size, size, 3))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", CameraFault)
+def test_a_fault_that_is_left_out_is_not_told(kind):
+    left_out = CameraHealthSettings(learn_frames=LEARN, frozen_s=5.0, checks=tuple(set(CameraFault) - {kind}))
+    found = checks(pictures(fault(SceneFaultKind(kind))), BEGINS + LASTS, CameraHealth(left_out))
+    assert all(kind not in {check.fault, check.suspected} for check in found)
+
+
+def test_a_camera_that_is_always_dark_can_freeze():
+    settings = CameraHealthSettings(frozen_s=5.0, checks=(CameraFault.COVERED, CameraFault.FROZEN))
+    dim = patches(5) // 16
+    assert told(checks(itertools.repeat(dim), 24)) == [None, CameraFault.DARK]
+    assert told(checks(itertools.repeat(dim), 24, CameraHealth(settings))) == [None, CameraFault.FROZEN]
+
+
+def test_pictures_without_a_view_in_common_are_no_fault_of_a_camera_that_is_not_held_against_one():
+    settings = CameraHealthSettings(learn_frames=LEARN, checks=(CameraFault.DARK, CameraFault.COVERED))
+    photographs = [patches(5)] * LEARN + [patches(40, seed) for seed in range(1, 41 - LEARN)]
+    assert told(checks(iter(photographs), 40)) == [None, CameraFault.COVERED]
+    apart = CameraHealth(settings)
+    assert all(check.unknown is None and not check.learning for check in checks(iter(photographs), 40, apart))
+    assert apart.reference is None
+    grey = itertools.repeat(np.full((120, 160, 3), 90, np.uint8))
+    assert checks(grey, 8, apart, start_ns=100 * NS)[-1].fault == CameraFault.COVERED
+
+
+def test_a_reference_of_before_is_not_used_where_there_is_no_view():
+    kept = Reference.learn(views())
+    settings = CameraHealthSettings(checks=(CameraFault.DARK, CameraFault.COVERED, CameraFault.FROZEN))
+    assert CameraHealth(settings, kept).reference is None
+
+
 def views(count=6, **faults):
     frames = pictures(*(SceneFault(kind=SceneFaultKind(k), start=0, frames=99, severity=v) for k, v in faults.items()))
     return [View.of(small_luma(next(frames), HEIGHT, WIDTH)) for _ in range(count)]

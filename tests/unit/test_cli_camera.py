@@ -17,6 +17,7 @@ from edge_agent.cli.service import describe
 from edge_agent.config import load
 from edge_agent.contract import opencv as opencv_module
 from edge_agent.contract import strict_json
+from edge_agent.vision.camera_health import CameraFault
 from tests.frame_bundles import INPUT, bundle_bytes, manifest, members
 
 Settings = Callable[..., str]
@@ -62,6 +63,8 @@ def test_check_says_that_the_picture_is_dark(settings: Settings, capsys: pytest.
     main(["check", "--json", "--config", settings(scene(fault="dark"))])
     kind, message = problems(capsys)["streams.cell.source"]
     assert (kind, message.partition(":")[0]) == ("problem", "the picture is dark")
+    main(["check", "--json", "--config", settings(scene(fault="dark"), "[streams.cell.camera.health]\nchecks = []")])
+    assert problems(capsys)["streams.cell.source"][0] == "note"
 
 
 @pytest.mark.parametrize(("interval_s", "kind"), [(1e-6, "problem"), (60.0, "note")])
@@ -152,7 +155,9 @@ def test_init_writes_settings_for_a_folder_of_images(tmp_path: Path, capsys: pyt
     out = tmp_path / "made.toml"
     assert main(["init", "--camera", str(folder), "--out", str(out)]) == 0
     assert "64 x 48 pixels" in capsys.readouterr().out
-    assert load(out).streams["camera"].source.path == str(folder)
+    made = load(out).streams["camera"]
+    assert made.source.path == str(folder)
+    assert made.camera.health.checks == tuple(CameraFault)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,8 @@ def test_a_setting_of_the_other_kind_of_stream_is_refused_with_a_hint(kind: str,
     ("line", "place", "words"),
     [
         ("camera.helth = {}", "streams.cell.camera.helth", "did you mean health?"),
-        ("camera.prefilter = { mode = 'gat' }", "streams.cell.camera.prefilter.mode", "gate, watch, off"),
+        ("camera.health = { checks = ['mooved'] }", "streams.cell.camera.health.checks[0]", "did you mean moved?"),
+        ("camera.prefilter = { mode = 'gat' }", "streams.cell.camera.prefilter.mode", "did you mean gate?"),
         ("camera.localisation = { zones = [{ name = 'a' }] }", "streams.cell.camera.localisation.zones[0].polygon", ""),
         ("camera.localisation = { masks = [[[0, 0], [2, 0], [1, 1]]] }", "streams.cell.camera.localisation", "0..1"),
     ],
@@ -142,6 +143,7 @@ baud = true
         "streams.state.source.port",
         "streams.state.source.baud",
     } <= set(found)
+    assert "did you mean serial?" in found["streams.pump.source.kind"]
 
 
 @pytest.mark.parametrize("name", ["state", "cmd", "a/b", "", "x" * 65])

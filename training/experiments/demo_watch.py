@@ -32,7 +32,7 @@ hold_off_s = 0.0  # every picture is another part
 
 OTHER_VIEWS = """
 [streams.station.camera]  # pictures from anywhere: there is no usual view that a camera might lose
-health = { learn_frames = 200, frozen_s = 0.0 }
+health = { checks = ["dark", "covered"] }
 prefilter = { mode = "off" }
 """
 """More of it where nobody knows whether all pictures are of one camera that stands still."""
