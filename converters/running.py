@@ -44,7 +44,7 @@ def run_cases(graph: LoadedGraph, inputs: Inputs) -> Outputs:
         given = [graph.run(one) for one in steps_of(graph, case)]
         scores.append([score for score, _, _ in given])
         if isinstance(graph, FrameScorer) and graph.map_shape is not None:
-            maps.append([further for _, further, _ in given if further is not None])
+            maps.append([further["map"] for _, further, _ in given])
     graph.reset()
     kept = slice(None) if graph.streaming else 0
     return Outputs(

@@ -150,7 +150,9 @@ def _network(
     frames, of_map = graph.bundle.manifest.input, graph.spec.map_calibration
     score = _asked(graph.spec, graph.spec.calibration, decision)
     thresholds = Thresholds(score=score, map=_asked(graph.spec, of_map, decision) if of_map else score)
-    watch = MapWatch(thresholds, rule, frames.interval_s, new_id, settings=places, stage=Stage.NETWORK)
+    watch = MapWatch(
+        thresholds, rule, frames.interval_s, new_id, settings=places, stage=Stage.NETWORK, classes=frames.classes
+    )
     cadence = Cadence(frames.interval_s, frames.warm_up) if graph.scorer.streaming else None
     return Network(scorer=graph.scorer, watch=watch, cadence=cadence)
 

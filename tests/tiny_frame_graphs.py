@@ -38,6 +38,22 @@ def without_map() -> tuple[bytes, FrameFace]:
     return graph.content([frame], [score]), face(frame=frame, score=score)
 
 
+def telling(*, height: int = H, width: int = W) -> tuple[bytes, FrameFace]:
+    """As `adding`, and of each pixel three kinds: the softmax of its red, green and blue."""
+    graph = Graph()
+    frame, values = _pixels(graph, height, width)
+    cells = graph.sum(values, [3], graph.tensor(1, height, width))
+    score = graph.sum(cells, [1, 2], graph.tensor(1))
+    softmax = schema.SoftmaxOptionsT()
+    softmax.beta = 1.0
+    options = schema.BuiltinOptions.SoftmaxOptions, softmax
+    kinds = graph.operator(schema.BuiltinOperator.SOFTMAX, [values], graph.tensor(1, height, width, 3), options)
+    return (
+        graph.content([frame], [score, cells, kinds]),
+        face(frame=frame, score=score, map=cells, kinds=kinds),
+    )
+
+
 def logarithm() -> tuple[bytes, FrameFace]:
     """Score: the logarithm of the sum, so -inf for a black frame; map: the logarithm of each pixel's sum."""
     graph = Graph()

@@ -1,4 +1,4 @@
-"""Golden data of a bundle for a camera: some frames, the score and map that each graph must give for them.
+"""Golden data of a bundle for a camera: some frames, and the score, map and kinds that each graph must give for them.
 
 Half of the frames are normal ones, half the strangest of all as the float model sees them: what an alarm depends on.
 Made with the device's own replay, so that both read them alike.
@@ -44,14 +44,12 @@ def golden_index(cases: FrameCases, reference: Floats) -> NDArray[np.intp]:
 def golden_arrays(
     cases: FrameCases, chosen: NDArray[np.intp], graphs: Mapping[str, FrameScorer]
 ) -> dict[str, NDArray[np.generic]]:
-    """Arrays of `golden.npz`: `frames` or `sequences`, and of each graph `score_<format>` and, with a map, `map_…`."""
+    """Arrays of `golden.npz`: `frames` or `sequences`, and what each graph gives for them, such as `score_int8`."""
     name = "frames" if cases.strange.ndim == 1 else "sequences"
     arrays: dict[str, NDArray[np.generic]] = {name: cases.inputs[chosen]}
     for graph_format, graph in graphs.items():
-        scores, maps = golden_results(graph, {name: cases.inputs[chosen]})
-        arrays[f"score_{graph_format}"] = scores
-        if maps is not None:
-            arrays[f"map_{graph_format}"] = maps
+        given = golden_results(graph, {name: cases.inputs[chosen]})
+        arrays |= {f"{output}_{graph_format}": values for output, values in given.items()}
     return arrays
 
 

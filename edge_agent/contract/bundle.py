@@ -135,8 +135,9 @@ class FrameBundle(BaseBundle[FrameManifest]):
 
         Returns:
             `frames` uint8 [g, H, W, 3], of a streaming detector `sequences` uint8 [g, L, H, W, 3]; for every graph
-            `score_<format>` float32 [g] or [g, L], and where it has a map `map_<format>` float32 [g, h, w], of a
-            streaming detector that of each sequence's last frame.
+            `score_<format>` float32 [g] or [g, L], where it has a map `map_<format>` float32 [g, h, w], and where it
+            tells C kinds apart `kinds_<format>` float32 [g, h, w, C], without a map [g, 1, 1, C]; of a streaming
+            detector those of each sequence's last frame.
 
         Raises:
             ManifestError: the arrays are not what the manifest's graphs need.
@@ -160,6 +161,9 @@ class FrameBundle(BaseBundle[FrameManifest]):
                     f"{file} must hold finite `map_{graph.format}` float32 [{counts[0]}, h, w] of at most "
                     f"{MAX_MAP_CELLS} cells each"
                 )
+            if graph.kinds is not None:
+                cells = (counts[0], 1, 1) if maps is None or graph.map is None else maps.shape
+                _check_kinds(arrays.get(f"kinds_{graph.format}"), (*cells, len(wanted.classes)), graph.format, file)
         return arrays
 
 
@@ -178,6 +182,11 @@ def _any_manifest(value: dict[str, Any]) -> Manifest | FrameManifest:
 
 def _is_golden(array: NDArray[np.generic] | None) -> TypeGuard[NDArray[np.float32]]:
     return array is not None and array.dtype == np.float32 and bool(np.isfinite(array).all())
+
+
+def _check_kinds(array: NDArray[np.generic] | None, shape: tuple[int, ...], graph_format: str, file: str) -> None:
+    if not _is_golden(array) or array.shape != shape:
+        raise ManifestError(f"{file} must hold finite `kinds_{graph_format}` float32 {list(shape)}")
 
 
 def _are_maps(shape: tuple[int, ...], count: int) -> bool:

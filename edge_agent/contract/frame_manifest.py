@@ -73,7 +73,8 @@ class FrameSpec:
     zones: tuple[Zone, ...] = ()
     """Parts with a threshold of their own."""
     classes: tuple[str, ...] = ()
-    """Kinds of defect that a supervised detector was trained on; empty: on normal frames alone."""
+    """Kinds of defect that a supervised detector was trained on, in the order of its graphs' `kinds` where it tells
+    them apart; empty: on normal frames alone."""
 
     def __post_init__(self) -> None:
         """Refuse what no camera gives or no device holds."""
@@ -104,6 +105,10 @@ class FrameFace(Face):
     """Tensor index of the input uint8 [1, H, W, 3], RGB."""
     map: int | None = None
     """Tensor index of the output float32 [1, h, w], stranger is larger; None where the graph has none."""
+    kinds: int | None = None
+    """Tensor index of the output float32 [1, h, w, C], without a map [1, 1, 1, C]: probabilities that a defect there is
+    of each of the C classes. They mean something where the map, or the score, says that there is one. None where the
+    graph tells no kinds apart."""
 
     def inputs(self) -> dict[str, int]:
         """Tensor index of each input by name."""
@@ -111,7 +116,8 @@ class FrameFace(Face):
 
     def outputs(self) -> dict[str, int]:
         """Tensor index of each output by name."""
-        return Face.outputs(self) | ({} if self.map is None else {"map": self.map})
+        further = {"map": self.map, "kinds": self.kinds}
+        return Face.outputs(self) | {name: index for name, index in further.items() if index is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,3 +180,8 @@ class FrameManifest(BaseManifest[FrameSpec, FrameGraphSpec, FramePrefilterSpec])
         BaseManifest.__post_init__(self)
         check_streaming(streaming=self.input.streaming, graphs=self.graphs)
         check(len({graph.map is None for graph in self.graphs}) == 1, "either every graph has a map or none has")
+        check(len({graph.kinds is None for graph in self.graphs}) == 1, "either every graph has kinds or none has")
+        check(
+            self.graphs[0].kinds is None or len(self.input.classes) > 1,
+            f"graphs that tell kinds apart need two classes or more, got {list(self.input.classes)}",
+        )

@@ -53,6 +53,9 @@ class FrameScore:
     """Raw score in the detector's own unit; larger is stranger; finite."""
     map: Floats | None = None
     """float32 [h, w] where in the frame; None where the graph has none."""
+    kinds: Floats | None = None
+    """float32 [h, w, C] probability of each kind of defect where there is one, [1, 1, C] without a map; None where the
+    graph tells none apart."""
     took_ns: int = 0
     """Nanoseconds the call took; 0: not measured."""
 

@@ -1,4 +1,4 @@
-"""One score graph on frames: uint8 RGB in, score out, and a map of where.
+"""One score graph on frames: uint8 RGB in, score out, a map of where, and which kind of defect.
 
 The graph itself takes pixels to what its network wants, so nothing is computed here.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_agent.contract.frame_manifest import MAX_MAP_CELLS, FrameFace
+from edge_agent.contract.frame_manifest import MAX_CLASSES, MAX_MAP_CELLS, FrameFace
 from edge_agent.contract.frames import FrameScore, Pixels
 from edge_agent.errors import ScoringError
 from edge_agent.scoring.loaded_graph import LoadedGraph
@@ -16,7 +16,7 @@ from edge_agent.scoring.loaded_graph import LoadedGraph
 class FrameScorer(LoadedGraph):
     """Score frames with a TFLite graph; arguments and errors as `LoadedGraph`."""
 
-    TAKES, TYPE, GIVES = "frame", np.uint8, "map"
+    TAKES, TYPE, GIVES = "frame", np.uint8, ("map", "kinds")
 
     def __init__(
         self, model: bytes, spec: FrameFace, *, runtime: str = "auto", threads: int = 1, delegate: str = "auto"
@@ -32,6 +32,12 @@ class FrameScorer(LoadedGraph):
             if not 0 < rows * columns <= MAX_MAP_CELLS:
                 raise ScoringError(f"a map may have 1 to {MAX_MAP_CELLS} cells, the graph's has {rows} x {columns}")
             self.map_shape = (rows, columns)
+        self.classes = 0
+        """Kinds of defect that it tells apart; 0: it does not."""
+        if spec.kinds is not None:
+            *_, self.classes = self.shape_of("kinds", 1, *(self.map_shape or (1, 1)), "C")
+            if not 2 <= self.classes <= MAX_CLASSES:  # noqa: PLR2004 - one kind tells nothing
+                raise ScoringError(f"a graph tells 2 to {MAX_CLASSES} kinds of defect apart, got {self.classes}")
 
     def score(self, pixels: Pixels) -> FrameScore:
         """Score one frame, uint8 [H, W, 3] of `frame_shape`.
@@ -41,5 +47,5 @@ class FrameScorer(LoadedGraph):
         Raises:
             ScoringError: the runtime failed, or the score is not finite.
         """
-        value, cells, took_ns = self.run(pixels)
-        return FrameScore(value=value, map=cells, took_ns=took_ns)
+        value, further, took_ns = self.run(pixels)
+        return FrameScore(value=value, map=further.get("map"), kinds=further.get("kinds"), took_ns=took_ns)

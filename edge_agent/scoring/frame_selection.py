@@ -1,7 +1,7 @@
 """Which of a camera bundle's graphs runs here: the rules of `selection.py`, with frames and maps.
 
-The cells of a map are held to their golden values as scores are, so that a graph whose score is right and whose map is
-not never runs.
+The cells of a map are held to their golden values as scores are, and so are the probabilities of kinds of defect: a
+graph whose score is right and whose map is not never runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMED_FRAMES: Final = 8
 The golden frames have warmed it."""
 
 
-def golden_results(scorer: FrameScorer, golden: Mapping[str, NDArray[Any]]) -> tuple[Floats, Floats | None]:
+def golden_results(scorer: FrameScorer, golden: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
     """Score the golden inputs.
 
     Args:
@@ -33,18 +33,23 @@ def golden_results(scorer: FrameScorer, golden: Mapping[str, NDArray[Any]]) -> t
         golden: with `frames` uint8 [g, H, W, 3], of a streaming graph with `sequences` uint8 [g, L, H, W, 3].
 
     Returns:
-        Scores float32 [g] or [g, L], and the maps of the frames, of each sequence's last: float32 [g, h, w], or None.
+        `score` float32 [g] or [g, L]; of the frames, of each sequence's last, where the graph has them, `map` float32
+        [g, h, w] and `kinds` float32 [g, h, w, C].
 
     Raises:
         ScoringError: the runtime failed, or a score is not finite.
     """
     if scorer.streaming:
         results = [_along(scorer, sequence) for sequence in golden["sequences"]]
-        scores = np.array([[result.value for result in each] for each in results], np.float32)
+        found = {"score": np.array([[result.value for result in each] for each in results], np.float32)}
     else:
         results = [[scorer.score(frame)] for frame in golden["frames"]]
-        scores = np.array([each[0].value for each in results], np.float32)
-    return scores, None if scorer.map_shape is None else np.array([each[-1].map for each in results], np.float32)
+        found = {"score": np.array([each[0].value for each in results], np.float32)}
+    if scorer.map_shape:
+        found["map"] = np.array([each[-1].map for each in results], np.float32)
+    if scorer.classes:
+        found["kinds"] = np.array([each[-1].kinds for each in results], np.float32)
+    return found
 
 
 def try_frame_graph(
@@ -58,10 +63,10 @@ def try_frame_graph(
         return FrameScorer(model, spec, runtime=runtime, threads=settings.threads, delegate=settings.delegate)
 
     def error_of(scorer: FrameScorer) -> float:
-        scores, maps = golden_results(scorer, golden)
-        errors = [golden_error(scores, golden[f"score_{spec.format}"].astype(np.float32, copy=False))]
-        if maps is not None:
-            errors.append(golden_error(maps, golden[f"map_{spec.format}"].astype(np.float32, copy=False)))
+        errors = [
+            golden_error(values, golden[f"{name}_{spec.format}"].astype(np.float32, copy=False), shares=name == "kinds")
+            for name, values in golden_results(scorer, golden).items()
+        ]
         return float(np.max(errors))
 
     def us_of(scorer: FrameScorer) -> float:

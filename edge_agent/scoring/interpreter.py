@@ -12,7 +12,7 @@ from edge_agent.scoring.loaded_graph import LoadedGraph
 class TFLiteScorer(LoadedGraph):
     """Score windows with a TFLite graph; arguments and errors as `LoadedGraph`."""
 
-    TAKES, TYPE, GIVES = "window", np.float32, "contributions"
+    TAKES, TYPE, GIVES = "window", np.float32, ("contributions",)
 
     def __init__(
         self, model: bytes, spec: GraphFace, *, runtime: str = "auto", threads: int = 1, delegate: str = "auto"
@@ -30,5 +30,5 @@ class TFLiteScorer(LoadedGraph):
         Raises:
             ScoringError: the runtime failed, or the score is not finite.
         """
-        value, contributions, took_ns = self.run(window)
-        return Score(value=value, contributions=contributions, took_ns=took_ns)
+        value, further, took_ns = self.run(window)
+        return Score(value=value, contributions=further.get("contributions"), took_ns=took_ns)

@@ -1,6 +1,6 @@
 """A score graph in an interpreter: what scorers of windows and of frames have in common.
 
-    input (a window or a frame) and states -> score, states, and one further output where the graph has it
+    input (a window or a frame) and states -> score, states, and further outputs where the graph has them
 
 The fastest public way through the interpreter is taken: tensor indices from the manifest, then set, invoke, get.
 Indices are checked once at loading, so that a wrong manifest is refused there and never scores noise.
@@ -45,8 +45,8 @@ class LoadedGraph:
     """What it scores: the name of the input that is no state."""
     TYPE: ClassVar[type[np.generic]]
     """Of that input; all others, and all outputs, are float32."""
-    GIVES: ClassVar[str]
-    """Name of the output beside score and states, which a graph need not have."""
+    GIVES: ClassVar[tuple[str, ...]]
+    """Names of the outputs beside score and states, which a graph need not have."""
 
     def __init__(
         self, model: bytes, spec: Face, *, runtime: str = "auto", threads: int = 1, delegate: str = "auto"
@@ -55,7 +55,7 @@ class LoadedGraph:
         self._interpreter, self._delegate = found.interpreter(model, threads=threads, delegate=delegate)
         self._runtime, self._threads, self._format = found, threads, spec.format
         self._input, self._score = spec.inputs()[self.TAKES], spec.score
-        self._further = spec.outputs().get(self.GIVES)
+        self._further = {name: index for name, index in spec.outputs().items() if name in self.GIVES}
         self._states = tuple((state.input, state.output) for state in spec.states)
         self.streaming = bool(spec.states)
         self._shapes = self._check(spec)
@@ -64,8 +64,8 @@ class LoadedGraph:
         self._carried: list[Any] = self._zeros
         self._times_ns: deque[int] = deque(maxlen=KEPT_TIMES)
 
-    def run(self, values: NDArray[Any]) -> tuple[float, Floats | None, int]:
-        """Return the score of one input (without the leading 1), the further output, and the nanoseconds it took.
+    def run(self, values: NDArray[Any]) -> tuple[float, dict[str, Floats], int]:
+        """Return the score of one input, further outputs by name, all without the leading 1, and the nanoseconds taken.
 
         Raises:
             ScoringError: the runtime failed, or the score is not finite; the next call starts a new sequence.
@@ -80,7 +80,7 @@ class LoadedGraph:
             score = float(interpreter.get_tensor(self._score)[0])
             if self._states:
                 self._carried = [interpreter.get_tensor(index) for _, index in self._states]
-            further = None if self._further is None else interpreter.get_tensor(self._further)[0]
+            further = {name: interpreter.get_tensor(index)[0] for name, index in self._further.items()}
         except Exception as error:  # whatever a runtime or a delegate throws, the graph has failed and nothing else has
             self.reset()
             raise ScoringError(f"the {self._format} graph failed on a {self.TAKES}: {error}") from error

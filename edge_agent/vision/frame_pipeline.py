@@ -211,7 +211,7 @@ class FramePipeline:
                 return self._warming(frame, step.problem)
             if not math.isfinite(result.value):
                 raise ScoringError(f"the graph gave the score {result.value}; expected a finite number")
-            found = network.watch.see(frame.t_ns, result.value, result.map)
+            found = network.watch.see(frame.t_ns, result.value, result.map, result.kinds)
         except ScoringError as error:
             self.counts.model_failures += 1
             self._break()

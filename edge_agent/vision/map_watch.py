@@ -58,6 +58,7 @@ class MapWatch:
         new_id: gives a fresh id for each event.
         settings: zones and masks.
         stage: what gives scores and maps.
+        classes: kinds of defect that it tells apart, by name.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class MapWatch:
         *,
         settings: LocalisationSettings,
         stage: Stage,
+        classes: tuple[str, ...] = (),
     ) -> None:
         self.stage = stage
         """What gives scores and maps."""
-        self._settings = settings
+        self._settings, self._classes = settings, classes
         self._objects = Objects(rule, thresholds.map, frame_s, new_id, zones=settings.zones, stage=stage)
         self.recalibrate(thresholds)
 
@@ -83,22 +85,24 @@ class MapWatch:
         self._level = LevelScale(thresholds.score).level
         self._localisers: dict[tuple[int, ...], Localiser] = {}
 
-    def see(self, t_ns: int, score: float, values: Floats | None = None) -> Sighting:
+    def see(self, t_ns: int, score: float, values: Floats | None = None, kinds: Floats | None = None) -> Sighting:
         """Find what stands out in a frame.
 
         Args:
             t_ns: its reading time.
             score: of the whole frame.
             values: float32 [h, w], the map; None: there is none.
+            kinds: float32 [h, w, C], without a map [1, 1, C], the probability of each class; None: not told.
 
         Raises:
             ScoringError: the map is not finite where it is watched, or the masks leave none of it.
         """
         cells = np.full((1, 1), score, np.float32) if values is None else values
         localiser = self._localiser(cells)
-        regions = localiser.locate(cells).found
+        regions = localiser.locate(cells, kinds=kinds).found
         if not regions and score > self.thresholds.score.threshold and localiser.is_usual(int(cells.argmax())):
-            regions = (Region(box=WHOLE, score=self._on_map(score), area=1.0),)
+            kind, kind_score = localiser.kind_of(kinds, np.array([cells.argmax()]))
+            regions = (Region(box=WHOLE, score=self._on_map(score), area=1.0, kind=kind, kind_score=kind_score),)
         return self._follow(t_ns, regions, score)
 
     def rest(self, t_ns: int) -> Sighting:
@@ -133,7 +137,7 @@ class MapWatch:
         if shape not in self._localisers:
             settings = self._settings if values.size > 1 else LocalisationSettings()
             try:
-                self._localisers = {shape: Localiser(settings, self.thresholds.map, *shape)}
+                self._localisers = {shape: Localiser(settings, self.thresholds.map, *shape, classes=self._classes)}
             except ValueError as error:
                 raise ScoringError(f"the map of the graph cannot be watched: {error}") from error
         return self._localisers[shape]

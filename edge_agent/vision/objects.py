@@ -13,6 +13,9 @@ second thing is not told apart before it has left the first.
 Events are those of `contract/decision.py`: N of M frames open one, hysteresis and hold-off close it. An object that is
 not seen counts as quiet, and while its event is open it is known again where it was last seen. A region in a zone with
 a threshold of its own is decided by that threshold.
+
+While its event is open an object is of the kind that its strongest region was of, so that one event does not go by many
+names.
 """
 
 from __future__ import annotations
@@ -64,6 +67,8 @@ class _Object:
     decider: Decider
     unseen: int = 0
     """Frames since it was last seen."""
+    clearest: Region | None = None
+    """Its strongest region while its event is open, which says of which kind it is."""
 
 
 class Objects:
@@ -175,12 +180,19 @@ class Objects:
         else:
             if region.zone != each.region.zone:
                 each.decider.recalibrate(self._calibrations[region.zone])
-            each.region, each.unseen = region, 0
+            each.region, each.unseen = _of_kind(each, region), 0
             decision = each.decider.window(t_ns, score=region.score, stage=self._stage)
         steps = tuple(replace(step, box=each.region.box) for step in decision.transitions)
         return ObjectDecision(
             region=each.region, seen=region is not None, decision=replace(decision, transitions=steps)
         )
+
+
+def _of_kind(each: _Object, region: Region) -> Region:
+    """Return a region of an object with the kind that its strongest one was of, while its event is open."""
+    if each.clearest is None or not each.decider.open_events() or region.score > each.clearest.score:
+        each.clearest = region
+    return replace(region, kind=each.clearest.kind, kind_score=each.clearest.kind_score)
 
 
 def similarity(known: list[Region], fresh: list[Region]) -> Doubles:
@@ -224,11 +236,11 @@ def _parts(known: list[Region], fresh: list[Region], of_known: dict[int, int]) -
 
 
 def _joined(parts: list[Region]) -> Region:
-    """Return the first region with its parts: a box around all, the highest score, the whole area."""
+    """Return the first region with its parts: a box around all, score and kind of the strongest, the whole area."""
     boxes = _boxes(parts)
     box = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
-    score, area = max(part.score for part in parts), sum(part.area for part in parts)
-    return replace(parts[0], box=box, score=score, area=area)
+    strongest, area = max(parts, key=lambda part: part.score), sum(part.area for part in parts)
+    return replace(strongest, box=box, area=area, zone=parts[0].zone, features=parts[0].features)
 
 
 def _boxes(regions: list[Region]) -> Doubles:

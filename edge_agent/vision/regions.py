@@ -1,8 +1,9 @@
-"""From a map to regions: which cells stand out, which belong together, where they are and how strong.
+"""From a map to regions: which cells stand out, which belong together, where they are, how strong and of which kind.
 
     map [h, w] > threshold of the cell's zone, masks left out -> connected components -> regions, strongest first
 
-A map that is not finite where it is watched is a failure of the graph and raises: it is never "nothing there". The
+A map that is not finite where it is watched is a failure of the graph and raises: it is never "nothing there". The kind
+of a region is the likeliest in the mean over its cells; where kinds are not told, or not finite, it has none. The
 number of regions is bounded, so that a map gone wild costs no more than a busy one; what is left out is counted.
 """
 
@@ -64,6 +65,10 @@ class Region:
     """Where its strongest cell lies; empty: in none."""
     features: tuple[float, ...] = ()
     """Mean of what was given with the map, such as colours: tells objects apart that come close to each other."""
+    kind: str = ""
+    """The likeliest kind of defect; empty: not told."""
+    kind_score: float = 0.0
+    """Its probability among the kinds that the graph knows, 0..1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,15 @@ class Regions:
 class Localiser:
     """Finds the regions of maps of one size."""
 
-    def __init__(self, settings: LocalisationSettings, calibration: Calibration, height: int, width: int) -> None:
+    def __init__(
+        self,
+        settings: LocalisationSettings,
+        calibration: Calibration,
+        height: int,
+        width: int,
+        *,
+        classes: tuple[str, ...] = (),
+    ) -> None:
         """Lay out zones and masks.
 
         Args:
@@ -87,13 +100,14 @@ class Localiser:
             calibration: of the largest cell of normal maps: a region is found only where that would alarm.
             height: cells of a map from top to bottom.
             width: cells from left to right.
+            classes: kinds of defect that are told apart, by name.
 
         Raises:
             ValueError: the masks leave nothing to watch, or the map has no cells or too many.
         """
         if not (height > 0 and width > 0 and height * width <= MAX_MAP_CELLS):
             raise ValueError(f"expected a map of 1..{MAX_MAP_CELLS} cells, got {height} x {width}")
-        self._settings = settings
+        self._settings, self._classes = settings, classes
         self._watched = watched_cells(settings.masks, height, width)
         self._zone = np.full((height, width), -1)
         self._threshold = np.full((height, width), calibration.threshold)
@@ -103,12 +117,13 @@ class Localiser:
             self._threshold[cells] = in_zone(calibration, settings.zones[i]).threshold
         self._threshold[~self._watched] = np.inf
 
-    def locate(self, values: Floats, features: Floats | None = None) -> Regions:
+    def locate(self, values: Floats, features: Floats | None = None, kinds: Floats | None = None) -> Regions:
         """Find the regions of a map.
 
         Args:
             values: float32 [h, w], larger is stranger.
             features: float32 [h, w, d] of each cell, in units of which 1 is a clear difference; None: without.
+            kinds: float32 [h, w, C], the probability of each class; None: not told.
 
         Raises:
             ScoringError: the map is not of the expected size, or not finite where it is watched.
@@ -126,7 +141,7 @@ class Localiser:
         starts = np.flatnonzero(np.diff(labels.ravel()[order], prepend=0))
         parts = [part for part in np.split(order, starts[1:]) if len(part) >= self._settings.least_area * values.size]
         parts.sort(key=lambda part: -float(values.ravel()[part].max()))
-        found = [self._region(values, features, part) for part in parts[:MOST_REGIONS]]
+        found = [self._region(values, features, kinds, part) for part in parts[:MOST_REGIONS]]
         found.sort(key=lambda region: -region.score)
         return Regions(found=tuple(found), dropped=max(len(parts) - MOST_REGIONS, 0))
 
@@ -135,12 +150,26 @@ class Localiser:
         zone = int(self._zone.ravel()[cell])
         return bool(self._watched.ravel()[cell]) and (zone < 0 or self._settings.zones[zone].factor == 1)
 
-    def _region(self, values: Floats, features: Floats | None, cells: NDArray[np.intp]) -> Region:
+    def kind_of(self, kinds: Floats | None, cells: NDArray[np.intp]) -> tuple[str, float]:
+        """Return the likeliest kind of defect in cells of the flat map, and its probability; "", 0 where not told.
+
+        What is no probability tells nothing: a defect is alarmed without a name rather than not at all.
+        """
+        if kinds is None or not self._classes:
+            return "", 0.0
+        shares = kinds.reshape(-1, len(self._classes))[cells].mean(axis=0, dtype=np.float64)
+        likeliest = float(shares.max())
+        if not 0 < likeliest < math.inf:
+            return "", 0.0
+        return self._classes[int(shares.argmax())], min(likeliest, 1.0)
+
+    def _region(self, values: Floats, features: Floats | None, kinds: Floats | None, cells: NDArray[np.intp]) -> Region:
         height, width = values.shape
         y, x = np.divmod(cells, width)
         strengths = np.sort(values.ravel()[cells].astype(np.float64))[::-1]
         top = max(math.ceil(self._settings.top_share * len(cells)), 1)
         zone = int(self._zone.ravel()[cells[np.argmax(values.ravel()[cells])]])
+        kind, kind_score = self.kind_of(kinds, cells)
         of_cells = () if features is None else features[y, x].mean(axis=0, dtype=np.float64).tolist()
         return Region(
             box=(int(x.min()) / width, int(y.min()) / height, int(x.max() + 1) / width, int(y.max() + 1) / height),
@@ -148,6 +177,8 @@ class Localiser:
             area=len(cells) / values.size,
             zone=self._settings.zones[zone].name if zone >= 0 else "",
             features=tuple(of_cells),
+            kind=kind,
+            kind_score=kind_score,
         )
 
 

@@ -102,6 +102,27 @@ def test_the_golden_sequences_of_a_streaming_detector_have_a_score_a_frame_and_a
     assert read.golden()["sequences"].shape == (2, 5, HEIGHT, WIDTH, 3)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "problem"),
+    [
+        (np.full((3, 3, 4, 2), 0.5, np.float32), ""),
+        (None, r"finite `kinds_float32` float32 \[3, 3, 4, 2\]"),
+        (np.full((3, 3, 4, 3), 0.3, np.float32), r"finite `kinds_float32` float32 \[3, 3, 4, 2\]"),
+        (np.full((3, 4, 3, 2), 0.5, np.float32), r"finite `kinds_float32`"),
+        (np.full((3, 3, 4, 2), np.nan, np.float32), r"finite `kinds_float32`"),
+    ],
+    ids=["of each cell and class", "none", "more than the classes", "of other cells", "not finite"],
+)
+def test_golden_kinds_are_those_of_the_map_and_the_classes(kinds: np.ndarray | None, problem: str) -> None:
+    files = members(golden() | ({} if kinds is None else {"kinds_float32": kinds}))
+    values = manifest(files).to_dict()
+    values["input"]["classes"] = ["crack", "scratch"]
+    values["graphs"][0]["kinds"] = 11
+    read = FrameBundle.read(zipped([("manifest.json", json.dumps(values).encode()), *files.items()]))
+    with pytest.raises(ManifestError, match=problem) if problem else contextlib.nullcontext():
+        read.golden()
+
+
 def test_golden_data_are_bounded_before_they_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     read = FrameBundle.read(GOOD)
     monkeypatch.setattr("edge_agent.contract.arrays.MAX_ARRAYS_BYTES", 1000)

@@ -122,6 +122,27 @@ def test_graphs_of_which_one_has_no_map_are_refused() -> None:
         dataclasses.replace(GOOD, graphs=(*GOOD.graphs, flat))
 
 
+def test_graphs_of_which_one_tells_no_kinds_apart_are_refused() -> None:
+    spec = dataclasses.replace(GOOD.input, classes=("crack", "scratch"))
+    graph, flat = (dataclasses.replace(GOOD.graphs[0], kinds=kinds) for kinds in (3, None))
+    flat = dataclasses.replace(flat, format=GraphFormat.INT8, file="model_int8.tflite")
+    with pytest.raises(ValueError, match="either every graph has kinds or none has"):
+        dataclasses.replace(GOOD, input=spec, graphs=(graph, flat))
+
+
+@pytest.mark.parametrize("classes", [(), ("crack",)])
+def test_kinds_without_classes_to_tell_apart_are_refused(classes: tuple[str, ...]) -> None:
+    spec, graph = dataclasses.replace(GOOD.input, classes=classes), dataclasses.replace(GOOD.graphs[0], kinds=3)
+    with pytest.raises(ValueError, match="tell kinds apart need two classes or more"):
+        dataclasses.replace(GOOD, input=spec, graphs=(graph,))
+
+
+def test_a_manifest_from_before_kinds_were_told_is_read() -> None:
+    values = changed("input.classes", ["crack", "scratch"])
+    del values["graphs"][0]["kinds"]
+    assert FrameManifest.from_dict(values).graphs[0].kinds is None
+
+
 def test_the_state_of_a_clip_of_16_frames_is_accepted() -> None:
     state = StateTensor(name="clip", input=1, output=2, shape=(1, 16, 224, 224, 3))
     assert FrameFace(format=GraphFormat.FLOAT32, frame=0, score=3, states=(state,)).inputs() == {

@@ -28,6 +28,7 @@ from edge_agent.vision.regions import LocalisationSettings
 SIZE, CELLS = (48, 64), (4, 8)
 """Of the frames and maps, height and width."""
 SCORE_LIMIT, MAP_LIMIT = 10.0, 100.0
+CLASSES = ("dent", "scratch")
 RULE = DecisionRule(n=2, m=3, hold_off_s=5.0)
 LEARN = FramePrefilterSettings(learn_frames=10, learn_s=0.0, rule=RULE)
 ROOM = np.random.default_rng(0).uniform(50, 150, (*SIZE, 1)) * np.ones(3)
@@ -47,7 +48,7 @@ def spot(row: int = 1, column: int = 2, value: float = 2 * MAP_LIMIT) -> np.ndar
 
 
 class Answers:
-    """A `FrameScorer` that gives these scores, then normal ones; an exception is raised."""
+    """A `FrameScorer` that gives these scores, with maps and kinds where told, then normal ones; errors are raised."""
 
     def __init__(self, *answers: Any, streaming: bool = False, has_map: bool = True) -> None:
         self.answers = iter(answers)
@@ -62,8 +63,10 @@ class Answers:
         answer = next(self.answers, 0.0)
         if isinstance(answer, Exception):
             raise answer
-        value, cells = answer if isinstance(answer, tuple) else (answer, np.zeros(CELLS, np.float32))
-        return FrameScore(value=value, map=cells if self.has_map else None)
+        value, cells, kinds = (*(answer if isinstance(answer, tuple) else (answer,)), None, None)[:3]
+        if cells is None:
+            cells = np.zeros(CELLS, np.float32)
+        return FrameScore(value=value, map=cells if self.has_map else None, kinds=kinds)
 
     def reset(self) -> None:
         self.resets += 1
@@ -103,6 +106,7 @@ class Camera:
                     self.new_id,
                     settings=localisation,
                     stage=Stage.NETWORK,
+                    classes=CLASSES,
                 ),
                 cadence=Cadence(1.0, warm_up) if scorer.streaming else None,
             )
@@ -167,6 +171,31 @@ def test_a_region_of_the_map_n_of_m_times_is_an_anomaly_with_its_place() -> None
     assert last.where["event-1"].box == (2 / 8, 1 / 4, 3 / 8, 2 / 4)
     assert last.map is not None
     assert last.pixels is not None
+
+
+def kinds(row: int = 1, column: int = 2, *, shape: tuple[int, int] = CELLS) -> np.ndarray:
+    """Probabilities of two classes, of which the second is likelier at one cell."""
+    shares = np.full((*shape, 2), (0.9, 0.1), np.float32)
+    shares[row, column] = 0.2, 0.8
+    return shares
+
+
+def test_an_anomaly_is_of_the_kind_that_the_graph_tells_where_it_is() -> None:
+    camera = Camera(Answers(*[(0.0, spot(), kinds())] * 2))
+    found = camera.see(2).where["event-1"]
+    assert (found.kind, found.kind_score) == ("scratch", pytest.approx(0.8))
+
+
+def test_where_only_the_score_is_strange_the_kind_is_that_of_the_strongest_cell() -> None:
+    camera = Camera(Answers(*[(11.0, spot(2, 3, MAP_LIMIT / 2), kinds(2, 3))] * 2))
+    found = camera.see(2).where["event-1"]
+    assert (found.area, found.kind, found.kind_score) == (1.0, "scratch", pytest.approx(0.8))
+
+
+def test_without_a_map_the_kind_is_that_of_the_frame() -> None:
+    camera = Camera(Answers(*[(11.0, None, kinds(0, 0, shape=(1, 1)))] * 2, has_map=False))
+    found = camera.see(2).where["event-1"]
+    assert (found.area, found.kind, found.kind_score) == (1.0, "scratch", pytest.approx(0.8))
 
 
 def test_an_event_closes_when_its_object_has_gone() -> None:

@@ -12,7 +12,7 @@ from edge_agent.errors import ScoringError
 from edge_agent.ports import FrameScorer as FrameScorerPort
 from edge_agent.scoring import frame_interpreter
 from edge_agent.scoring.frame_interpreter import FrameScorer
-from tests.tiny_frame_graphs import H, W, adding, adding_up, logarithm, of_floats, of_grey, without_map
+from tests.tiny_frame_graphs import H, W, adding, adding_up, logarithm, of_floats, of_grey, telling, without_map
 from tests.tiny_graphs import summing
 
 FRAME = np.random.default_rng(0).integers(0, 256, (H, W, 3), np.uint8)
@@ -38,6 +38,27 @@ def test_the_size_of_its_maps_is_known_before_the_first_frame() -> None:
 def test_a_graph_without_a_map_gives_none() -> None:
     scorer = FrameScorer(*without_map())
     assert (scorer.map_shape, scorer.score(FRAME).map) == (None, None)
+
+
+def test_the_kinds_of_defect_are_told_for_each_cell() -> None:
+    scorer = FrameScorer(*telling())
+    kinds = scorer.score(FRAME).kinds
+    assert (scorer.classes, kinds.shape) == (3, (H, W, 3))
+    np.testing.assert_allclose(kinds.sum(axis=2), 1, rtol=1e-6)
+    clear = np.ptp(np.sort(FRAME, axis=2)[..., 1:], axis=2) > 0
+    np.testing.assert_array_equal(kinds.argmax(axis=2)[clear], FRAME.argmax(axis=2)[clear])
+
+
+def test_a_graph_that_tells_no_kinds_apart_gives_none() -> None:
+    scorer = FrameScorer(*adding())
+    assert (scorer.classes, scorer.score(FRAME).kinds) == (0, None)
+
+
+@pytest.mark.parametrize("output", ["kinds", "map"], ids=["more cells than the score", "no axis of kinds"])
+def test_kinds_of_another_shape_are_refused(output: str) -> None:
+    model, face = telling()
+    with pytest.raises(ScoringError, match=r"kinds tensor must have shape \[1, 1, 1, C\]"):
+        FrameScorer(model, dataclasses.replace(face, map=None, kinds=getattr(face, output)))
 
 
 def test_a_read_only_view_with_strides_is_scored() -> None:

@@ -19,7 +19,7 @@ from edge_agent.scoring.frame_interpreter import FrameScorer
 from edge_agent.scoring.frame_selection import TIMED_FRAMES, choose_frame_graph, golden_results, try_frame_graph
 from edge_agent.scoring.settings import ScoringSettings
 from tests.frame_bundles import manifest, members
-from tests.tiny_frame_graphs import H, W, adding, adding_up, logarithm, without_map
+from tests.tiny_frame_graphs import H, W, adding, adding_up, logarithm, telling, without_map
 
 FRAMES = np.random.default_rng(3).integers(1, 256, (3, H, W, 3), np.uint8)
 SEQUENCES = np.ones((2, 4, H, W, 3), np.uint8)
@@ -44,6 +44,7 @@ class SmallBundle:
             frame=face.frame,
             score=face.score,
             map=face.map,
+            kinds=face.kinds,
             states=face.states,
             file=f"model_{name}.tflite",
             sha256="0" * 64,
@@ -161,12 +162,25 @@ def test_golden_data_that_do_not_fit_are_a_problem_and_not_a_crash(golden: dict[
     assert trial.problem
 
 
+def test_golden_kinds_are_held_to_the_difference_of_probabilities() -> None:
+    scorer = FrameScorer(*telling())
+    given = golden_results(scorer, {"frames": FRAMES})
+    assert given["kinds"].shape == (3, H, W, 3)
+    for off, allowed in ((0.009, True), (0.011, False)):
+        told = {"kinds_int8": given["kinds"] + np.float32(off), "score_int8": given["score"], "map_int8": given["map"]}
+        bundle = SmallBundle({"int8": telling()}, {"frames": FRAMES} | told, {"int8": {"litert": 0.01}})
+        trial, found = try_frame_graph(bundle, bundle.manifest.graphs[0], ScoringSettings())
+        assert (found is not None) is allowed
+        assert trial.golden_error == pytest.approx(off, rel=1e-3)
+
+
 def test_a_streaming_graph_replays_each_sequence_from_the_start_and_gives_its_last_map() -> None:
     scorer = FrameScorer(*adding_up())
     scorer.score(SEQUENCES[0, 0])
-    given, cells = golden_results(scorer, {"sequences": SEQUENCES})
-    np.testing.assert_array_equal(given, np.outer([1, 1], np.arange(1, 5) * 3 * H * W))
-    np.testing.assert_array_equal(cells, np.full((2, H, W), 12))
+    given = golden_results(scorer, {"sequences": SEQUENCES})
+    assert list(given) == ["score", "map"]
+    np.testing.assert_array_equal(given["score"], np.outer([1, 1], np.arange(1, 5) * 3 * H * W))
+    np.testing.assert_array_equal(given["map"], np.full((2, H, W), 12))
     assert scorer.score(SEQUENCES[0, 0]).map[0, 0] == 3.0
 
 

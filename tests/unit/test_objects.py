@@ -108,6 +108,36 @@ def test_a_part_that_comes_apart_belongs_to_its_object_for_as_long_as_it_is_near
     assert (one.region.score, one.region.area) == (30.0, pytest.approx(0.17))
 
 
+def test_an_object_is_of_the_kind_of_its_strongest_region_while_its_event_is_open() -> None:
+    watch, told = Watch(), []
+    for score, kind in ((50, "dent"), (20, "dent"), (21, "scratch"), (15, "dent"), (20, "dent"), (30, "hole")):
+        (one,) = watch.see(region(0.5, score=float(score), kind=kind, kind_score=score / 100))
+        told.append((one.region.kind, one.region.kind_score))
+    assert watch.told == [("event-1", "open", 0.5)]
+    assert told[2:] == [("scratch", 0.21), ("scratch", 0.21), ("scratch", 0.21), ("hole", 0.3)]
+
+
+def test_what_comes_after_the_event_of_an_object_has_a_kind_of_its_own() -> None:
+    watch = Watch()
+    for _ in range(3):
+        watch.see(region(0.5, score=50.0, kind="dent"))
+    for _ in range(9):
+        (one, *_) = watch.see() or [None]
+    for _ in range(3):
+        (one,) = watch.see(region(0.5, kind="scratch"))
+    assert [life for _, life, _ in watch.told] == ["open", "close", "open"]
+    assert one.region.kind == "scratch"
+
+
+def test_an_object_of_several_parts_is_of_the_kind_of_the_strongest() -> None:
+    watch = Watch()
+    watch.see(region(0.5, 0.6, size=0.5))
+    (one,) = watch.see(
+        region(0.5, 0.7, size=0.4, kind="dent"), region(0.5, 0.42, score=30.0, kind="scratch", kind_score=0.9)
+    )
+    assert (one.region.kind, one.region.kind_score) == ("scratch", 0.9)
+
+
 def test_a_part_that_goes_away_becomes_an_object_of_its_own() -> None:
     watch = Watch()
     for _ in range(4):

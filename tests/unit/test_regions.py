@@ -30,6 +30,18 @@ def localiser(shape: tuple[int, int] = (20, 40), **settings: object) -> Localise
     return Localiser(LocalisationSettings(**settings), calibrated(), *shape)
 
 
+def kinds_of(values: np.ndarray, **cells: tuple[tuple[int, int], float]) -> np.ndarray:
+    """The probabilities of two classes: half and half, but at some cells, where the first has this one."""
+    kinds = np.full((*values.shape, 2), 0.5, np.float32)
+    for place, first in cells.values():
+        kinds[place] = first, 1 - first
+    return kinds
+
+
+def of_classes(*names: str) -> Localiser:
+    return Localiser(LocalisationSettings(), calibrated(), 20, 40, classes=names)
+
+
 @settings(deadline=None, max_examples=200)
 @given(height=st.integers(1, 12), width=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
 def test_components_are_those_of_scipy(height: int, width: int, seed: int, share: float) -> None:
@@ -164,3 +176,28 @@ def test_a_map_without_cells_or_with_far_too_many_is_refused(shape: tuple[int, i
 def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LocalisationSettings(**wrong)
+
+
+def test_a_region_is_of_the_kind_that_is_likeliest_in_the_mean_over_its_cells() -> None:
+    values = blank()
+    values[5, 8:10] = 20.0
+    values[15, 30] = 12.0
+    kinds = kinds_of(values, one=((5, 8), 0.1), two=((5, 9), 0.7), other=((15, 30), 1.0), quiet=((0, 0), 1.0))
+    long, short = of_classes("dent", "scratch").locate(values, kinds=kinds).found
+    assert (long.kind, long.kind_score) == ("scratch", pytest.approx(0.6))
+    assert (short.kind, short.kind_score) == ("dent", pytest.approx(1.0))
+
+
+def test_without_classes_or_kinds_a_region_has_no_kind() -> None:
+    values = blank()
+    values[5, 8] = 20.0
+    for found in (localiser().locate(values, kinds=kinds_of(values)), of_classes("dent", "scratch").locate(values)):
+        assert (found.found[0].kind, found.found[0].kind_score) == ("", 0.0)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -1.0])
+def test_a_region_whose_kinds_are_no_probabilities_is_found_all_the_same(broken: float) -> None:
+    values = blank()
+    values[5, 8] = 20.0
+    (region,) = of_classes("dent", "scratch").locate(values, kinds=np.full((20, 40, 2), broken, np.float32)).found
+    assert (region.score, region.kind, region.kind_score) == (20.0, "", 0.0)
