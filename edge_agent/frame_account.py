@@ -33,6 +33,9 @@ MAX_KEPT_BYTES: Final = 1 << 20
 MOST_OF: Final = 2 / 3
 """Share of width and height from which a region is over most of the picture rather than somewhere in it."""
 
+LIKELY: Final = 0.5
+"""Probability from which the kind of a defect stands in the text: it is then likelier than all others together."""
+
 _STRANGE = frozenset({EventKind.ANOMALY, EventKind.ANOMALY_UPDATE})
 _ROWS, _COLUMNS = ("upper", "", "lower"), ("left", "", "right")
 _EDGES = {"upper": "top", "lower": "bottom"}
@@ -106,7 +109,7 @@ class FrameAccount:
             text=text,
             calibration=calibration,
             window=self._span(decision),
-            region=_on_wire(region.box) if region else None,
+            region=_on_wire(region) if region else None,
             snapshot=snapshot,
             images=images,
         )
@@ -182,15 +185,19 @@ def _words(transition: Transition, region: Region | None) -> str:
         return transition.detail
     if region is None:
         return with_level("unlike what is normal", transition)
+    kind = region.kind.replace("_", " ") if region.kind_score >= LIKELY else ""
     if region.area >= 1:
-        return with_level("the picture as a whole is unlike what is normal", transition)
+        whole = f"{kind} in the picture" if kind else "the picture as a whole is unlike what is normal"
+        return with_level(whole, transition)
     percent = 100 * region.area
     share = f"{percent:.0f}" if percent >= 10 else f"{max(percent, 0.1):.1f}"  # noqa: PLR2004 - two figures
     zone = f" (zone {region.zone})" if region.zone else ""
-    return with_level(f"something strange {place(region.box)}, {share} % of the picture{zone}", transition)
+    what = kind or "something strange"
+    return with_level(f"{what} {place(region.box)}, {share} % of the picture{zone}", transition)
 
 
 def _note(stream: str, transition: Transition, seen: FrameDecision, text: str, scale: HeatScale | None) -> FrameNote:
+    own = seen.where.get(transition.id)
     return FrameNote(
         id=transition.id,
         stream=stream,
@@ -201,13 +208,29 @@ def _note(stream: str, transition: Transition, seen: FrameDecision, text: str, s
         level=transition.level,
         median=scale.median if scale else None,
         threshold=scale.threshold if scale else None,
-        box=seen.where[transition.id].box if transition.id in seen.where else None,
+        box=own.box if own else None,
+        class_=own.kind or None if own else None,
         regions=tuple(
-            NotedRegion(box=each.box, score=each.score, area=each.area, zone=each.zone) for each in seen.regions
+            NotedRegion(
+                box=each.box,
+                score=each.score,
+                area=each.area,
+                zone=each.zone,
+                class_=each.kind or None,
+                class_score=each.kind_score if each.kind else None,
+            )
+            for each in seen.regions
         ),
     )
 
 
-def _on_wire(box: Box) -> WireRegion:
-    left, top, right, bottom = (round(min(max(side, 0.0), 1.0), 4) for side in box)
-    return WireRegion(x=left, y=top, w=round(right - left, 4), h=round(bottom - top, 4))
+def _on_wire(region: Region) -> WireRegion:
+    left, top, right, bottom = (round(min(max(side, 0.0), 1.0), 4) for side in region.box)
+    return WireRegion(
+        x=left,
+        y=top,
+        w=round(right - left, 4),
+        h=round(bottom - top, 4),
+        class_=region.kind or None,
+        class_score=round(region.kind_score, 4) if region.kind else None,
+    )

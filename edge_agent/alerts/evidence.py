@@ -53,6 +53,10 @@ class NotedRegion:
     area: float
     """Share of the image, 0..1."""
     zone: str = ""
+    class_: str | None = None
+    """The likeliest kind of defect; None: not told."""
+    class_score: float | None = None
+    """Its probability among the kinds that the model knows."""
 
     def __post_init__(self) -> None:
         """Refuse a box outside the image."""
@@ -77,6 +81,8 @@ class FrameNote:
     """Of maps."""
     box: tuple[float, ...] | None = None
     """Where the event is, as in a region."""
+    class_: str | None = None
+    """Of which kind it is, likewise."""
     regions: tuple[NotedRegion, ...] = ()
 
     def __post_init__(self) -> None:

@@ -56,21 +56,25 @@ def draw(kept: Kept, target: Path) -> None:
         scale = None
         if note.median is not None and note.threshold is not None:
             scale = HeatScale(median=note.median, threshold=note.threshold)
-        drawn = encode_jpeg(overlay(decode_jpeg(jpeg), values, scale, _marks(note)), MAX_OVERLAY_BYTES)
+        drawn = encode_jpeg(overlay(decode_jpeg(jpeg), values, scale, marks(note)), MAX_OVERLAY_BYTES)
     except ValueError as error:
         raise EdgeAgentError(f"{kept.name} is damaged: {error}") from error
     with target.open("xb") as file:
         file.write(drawn)
 
 
-def _marks(note: FrameNote) -> list[Mark]:
-    """Return the boxes of all regions with their scores, and that of the event where it is none of them."""
+def marks(note: FrameNote) -> list[Mark]:
+    """Return the boxes of all regions with kinds and scores, and that of the event where it is none of them."""
     from edge_agent.vision.pictures import Mark
 
-    regions = {each.box: f"{each.score:.3g} {each.zone}".strip() for each in note.regions}
+    regions = {each.box: _label(each.class_, each.score, each.zone) for each in note.regions}
     if note.box is not None:
-        regions.setdefault(note.box, "" if note.score is None else f"{note.score:.3g}")
+        regions.setdefault(note.box, _label(note.class_, note.score, ""))
     return [Mark(box=box, label=label) for box, label in regions.items()]
+
+
+def _label(kind: str | None, score: float | None, zone: str) -> str:
+    return " ".join(filter(None, (kind, "" if score is None else f"{score:.3g}", zone)))
 
 
 def _list(folder: Path, *, as_json: bool) -> int:
@@ -96,8 +100,8 @@ def _told(kept: Kept) -> dict[str, Any]:
     try:
         note = kept.note()
     except (EdgeAgentError, OSError) as error:
-        return told | {"stream": "", "event_type": "", "text": "", "problem": str(error)}
-    words = {key: str(note.get(key, "")) for key in ("stream", "event_type")}
+        return told | {"stream": "", "event_type": "", "class": "", "text": "", "problem": str(error)}
+    words = {key: str(note.get(key) or "") for key in ("stream", "event_type", "class")}
     return told | words | {"text": str(note.get("text") or note.get("detail") or "")}
 
 

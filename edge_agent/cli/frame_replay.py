@@ -50,7 +50,7 @@ def replay_frames(arguments: argparse.Namespace) -> int:
         for event in _events(decided):
             events.append(event | {"frame": frame.number})
             if not arguments.json:
-                print(f"frame {frame.number}: {line_of(event)}", flush=True)
+                print(f"frame {frame.number}: {line_of(event)}  {event['class']}".rstrip(), flush=True)
     result = {
         "frames": tell_losses(source)["frames"],
         "scored": pipeline.counts.scored,
@@ -68,10 +68,11 @@ def replay_frames(arguments: argparse.Namespace) -> int:
 
 
 def _events(decided: FrameDecision) -> list[dict[str, Any]]:
-    """Return what is told of the steps of events, with where their objects are."""
+    """Return what is told of the steps of events, with where their objects are and of which kind."""
+    places = [(step, decided.where.get(step.id)) for step in decided.decision.transitions]
     return [
-        event_of(step) | {"box": list(decided.where[step.id].box) if step.id in decided.where else None}
-        for step in decided.decision.transitions
+        event_of(step) | {"box": list(place.box) if place else None, "class": place.kind if place else ""}
+        for step, place in places
     ]
 
 

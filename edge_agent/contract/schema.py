@@ -19,6 +19,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any
 
+from edge_agent.contract.strict_json import key_of
+
 DIALECT = "http://json-schema.org/draft-07/schema#"
 """The version of JSON Schema that the generated schemas are written in: the one that AsyncAPI 3 builds upon."""
 
@@ -50,7 +52,7 @@ def json_schema(cls: type) -> dict[str, Any]:
 
 def object_schema(cls: type) -> dict[str, Any]:
     """Return the schema of a dataclass as part of another: every field is required, since every field is sent."""
-    properties = {field.name: _schema(_hints(cls)[field.name]) for field in dataclasses.fields(cls)}
+    properties = {key_of(field.name): _schema(_hints(cls)[field.name]) for field in dataclasses.fields(cls)}
     about = (cls.__doc__ or "").partition("\n")[0]
     return {
         "title": cls.__name__,

@@ -63,12 +63,21 @@ def read(cls: type[T], value: object, place: str) -> T:
     return typing.cast(T, _record(cls, value, place))
 
 
+def key_of(name: str) -> str:
+    """Return the JSON key of a field: its name, without the underscore that keeps it apart from a word of Python.
+
+    >>> key_of("class_"), key_of("class_score")
+    ('class', 'class_score')
+    """
+    return name.removesuffix("_")
+
+
 def plain(value: object) -> Any:
     """Turn dataclasses, tuples and enumerations into what `json.dumps` writes; the inverse of `read`."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {key_of(field.name): plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, dict):
@@ -148,7 +157,7 @@ def _by_itself(kind: Any, value: object, place: str) -> object:
 
 
 def _record(cls: type, value: object, place: str) -> object:
-    given, fields = _object(value, place), {field.name: field for field in dataclasses.fields(cls)}
+    given, fields = _object(value, place), {key_of(field.name): field for field in dataclasses.fields(cls)}
     for key in given:
         if key not in fields:
             near = difflib.get_close_matches(key[:60], fields, 1)
@@ -157,7 +166,8 @@ def _record(cls: type, value: object, place: str) -> object:
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in given and not optional:
             raise ManifestError(f"{place}: key {name!r} is missing")
-    values = {name: _convert(_hints(cls)[name], item, f"{place}.{name}") for name, item in given.items()}
+    names = {key: field.name for key, field in fields.items()}
+    values = {names[key]: _convert(_hints(cls)[names[key]], item, f"{place}.{key}") for key, item in given.items()}
     try:
         return cls(**values)
     except (ValueError, OverflowError) as error:

@@ -193,12 +193,18 @@ class WindowRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A part of the frame, as shares of its width and height."""
+    """A part of the frame, as shares of its width and height, and which kind of defect is there."""
 
     x: Share
     y: Share
     w: Share
     h: Share
+    class_: Annotated[
+        str | None, Rule(max_length=64, about="the likeliest kind of defect; null: the model tells no kinds apart")
+    ] = None
+    class_score: Annotated[
+        float | None, Rule(minimum=0, maximum=1, about="its probability among the kinds that the model knows")
+    ] = None
 
     def __post_init__(self) -> None:
         """Hold the fields to their rules."""

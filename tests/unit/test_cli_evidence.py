@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from edge_agent.alerts.evidence import Evidence, FrameNote, NotedRegion
 from edge_agent.alerts.kept_evidence import find
 from edge_agent.alerts.settings import EvidenceSettings
 from edge_agent.cli import main
+from edge_agent.cli.evidence import marks
 from edge_agent.contract.records import NS, Block, Channel
 from edge_agent.errors import EdgeAgentError
 from edge_agent.vision.pictures import decode_jpeg, encode_jpeg
@@ -43,7 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             median=0.0,
             threshold=1e5,
             box=BOX,
-            regions=(NotedRegion(box=BOX, score=5e5, area=0.06, zone="belt"),),
+            class_="dent",
+            regions=(NotedRegion(box=BOX, score=5e5, area=0.06, zone="belt", class_="dent", class_score=0.8),),
         ),
         image=encode_jpeg(np.full((480, 640, 3), 90, np.uint8), 1 << 20),
         heatmap=b"h",
@@ -75,7 +78,7 @@ def test_a_device_without_evidence_says_so(folder: Path, capsys: pytest.CaptureF
 def test_one_event_is_found_by_how_its_id_begins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evidence", "abc", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["id"], len(told["files"]), told["problem"]) == ("abc1", 4, "")
+    assert (told["id"], told["class"], len(told["files"]), told["problem"]) == ("abc1", "dent", 4, "")
 
 
 @pytest.mark.parametrize(("wanted", "words"), [("ab", "2 events begin"), ("xyz", "no evidence of an event 'xyz'")])
@@ -97,6 +100,22 @@ def test_the_overlay_shows_what_was_strange_and_leaves_the_frame_as_it_was(folde
     assert red > blue + 30
     assert drawn[236:244, 400:500].max() > 240
     assert clean.read_bytes() == before
+
+
+def test_boxes_are_labelled_with_kind_score_and_zone(folder: Path) -> None:
+    note, _, _ = find(folder, "abc1").frame()
+    assert [mark.label for mark in marks(note)] == ["dent 5e+05 belt"]
+    elsewhere = replace(note, box=(0.0, 0.0, 0.1, 0.1), regions=())
+    assert [mark.label for mark in marks(elsewhere)] == ["dent 5e+05"]
+    assert [mark.label for mark in marks(replace(elsewhere, class_=None))] == ["5e+05"]
+
+
+def test_a_note_from_before_kinds_were_told_is_drawn(folder: Path, tmp_path: Path) -> None:
+    (path,) = folder.glob("*abc1.json")
+    told = json.loads(path.read_text())
+    del told["class"], told["regions"][0]["class"], told["regions"][0]["class_score"]
+    path.write_text(json.dumps(told))
+    assert main(["evidence", "abc1", "--overlay", str(tmp_path / "seen.jpg")]) == 0
 
 
 def test_an_overlay_never_overwrites_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

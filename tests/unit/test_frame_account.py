@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from edge_agent import frame_account
 from edge_agent.contract.calibration import Calibration, calibrate
 from edge_agent.contract.frames import Pixels
 from edge_agent.contract.records import NS, Decision, EventKind, Fault, Life, Stage, Transition
-from edge_agent.contract.wire import MAX_IMAGE_BYTES, ClockState, WindowRef, utc_text
+from edge_agent.contract.wire import MAX_IMAGE_BYTES, ClockState, WindowRef, to_json, utc_text
 from edge_agent.contract.zones import Zone
 from edge_agent.frame_account import FrameAccount, place
 from edge_agent.reporting import Reporter
@@ -101,6 +102,38 @@ def test_an_alert_in_a_zone_names_it_and_its_threshold() -> None:
     event = Bench().tell(OPENED, region=replace(REGION, zone="belt"))
     assert "(zone belt)" in event.text
     assert event.threshold == 20.0
+
+
+SCRATCH = replace(REGION, kind="long_scratch", kind_score=0.91234)
+
+
+def test_an_alert_names_the_kind_of_defect() -> None:
+    bench = Bench()
+    event = bench.tell(OPENED, region=SCRATCH)
+    assert event.text.startswith("long scratch at the left, 3.0 % of the picture")
+    told = json.loads(to_json(event))["region"]
+    assert (told["class"], told["class_score"]) == ("long_scratch", 0.9123)
+    note, *_ = bench.evidence.frames["e1"]
+    assert (note.class_, note.regions[0].class_, note.regions[0].class_score) == ("long_scratch",) * 2 + (0.91234,)
+
+
+def test_without_kinds_class_is_null() -> None:
+    bench = Bench()
+    told = json.loads(to_json(bench.tell(OPENED)))["region"]
+    assert (told["class"], told["class_score"]) == (None, None)
+    note, *_ = bench.evidence.frames["e1"]
+    assert (note.class_, note.regions[0].class_, note.regions[0].class_score) == (None, None, None)
+
+
+def test_a_kind_that_is_not_likelier_than_all_others_together_is_not_named_in_words() -> None:
+    event = Bench().tell(OPENED, region=replace(SCRATCH, kind_score=0.49))
+    assert event.text.startswith("something strange at the left")
+    assert event.region.class_ == "long_scratch"
+
+
+def test_a_kind_over_the_whole_frame_is_no_place() -> None:
+    event = Bench().tell(OPENED, region=replace(SCRATCH, box=WHOLE, area=1.0))
+    assert event.text.startswith("long scratch in the picture")
 
 
 def test_an_alert_of_the_prefilter_is_held_against_its_own_threshold() -> None:

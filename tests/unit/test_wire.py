@@ -81,7 +81,7 @@ def test_an_alert_with_everything_fits_its_schema() -> None:
         model=ModelRef(name="pump", version="1", sha256="0" * 64),
         window=WindowRef(start=utc_text(0), end=utc_text(10**9), samples=64),
         top=(("pressure", 0.8), ("flow", 0.2)),
-        region=Region(x=0.0, y=0.0, w=1.0, h=1.0),
+        region=Region(x=0.0, y=0.0, w=1.0, h=1.0, class_="dent", class_score=0.75),
         dropped=Dropped(session="f" * 32, ranges=((1, 3),), count=3),
     )
 
