@@ -40,6 +40,7 @@ from edge_agent.health.progress import Progress, Watchdog
 from edge_agent.health.status import StatusError, StatusServer
 from edge_agent.ports import Clock
 from edge_agent.reporting import Account, Item, Reporter
+from edge_agent.watched import Watched
 from edge_agent.watched_camera import WatchedCamera
 from edge_agent.watching import WatchedStream
 
@@ -234,7 +235,7 @@ class Agent:
             _log.warning("%s cannot be written: %s", self._state, error)
         _log.info("stopped")
 
-    def _make_stream(self, name: str) -> WatchedStream | WatchedCamera:
+    def _make_stream(self, name: str) -> Watched:
         settings = self._settings
 
         def reporter(account: Account[Item], own_time: bool) -> Reporter[Item]:

@@ -12,14 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from edge_agent.backoff import Backoff
 from edge_agent.contract.frames import Frame
 from edge_agent.contract.records import NS, Decision, Unknown
 from edge_agent.frame_reader import FrameCounts, FrameReader
-from edge_agent.mailbox import Mailbox
-from edge_agent.ports import Clock, FrameSource
+from edge_agent.supervised_loop import READ_TIMEOUT_S
 from edge_agent.vision.frame_pipeline import FrameDecision
-from edge_agent.watch_loop import READ_TIMEOUT_S, Supervision, WatchLoop
+from edge_agent.watch_loop import WatchLoop
 
 PACED: Final = 32
 """Latest frames that the rate is measured over: a second of a fast camera, half a minute of a slow one."""
@@ -49,52 +47,27 @@ class FrameStream(WatchLoop[Frame, FrameWatcher]):
     """Runs one camera through one watcher.
 
     Args:
-        name: of the stream, as in the topics.
-        source: where frames come from.
+        reader: of its source.
         watcher: makes the watcher, as for `WatchLoop`.
         sink: where decisions go.
-        clock: monotonic time for silence and progress.
-        no_data_s: silence in seconds that is reported as `no_data`.
-        supervision: told of every turn of the two loops.
-        backoff: delays between attempts to open the source.
-        wait: waits so many seconds, or less when the stream is to stop; None: really.
+        wait: as for `WatchLoop`.
     """
 
+    reader: FrameReader
     counts: FrameCounts
 
     def __init__(
         self,
-        name: str,
-        source: FrameSource,
+        reader: FrameReader,
         watcher: Callable[[], FrameWatcher],
         sink: FrameSink,
         *,
-        clock: Clock,
-        no_data_s: float,
-        supervision: Supervision,
-        backoff: Backoff,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        super().__init__(name, watcher, clock=clock, supervision=supervision, wait=wait)
-        self._sink, self._mailbox = sink, Mailbox()
-        self._reader = FrameReader(
-            self.reader_name,
-            source,
-            self._mailbox,
-            clock=clock,
-            no_data_s=no_data_s,
-            supervision=supervision,
-            backoff=backoff,
-            wait=self._wait,
-        )
-        self.counts = self._reader.counts
+        super().__init__(reader, watcher, wait=wait)
+        self._sink = sink
         self._watched_ns: deque[int] = deque(maxlen=PACED)
         self._failed = 0
-
-    @property
-    def heard_ns(self) -> int | None:
-        """Monotonic time at which the latest frame came."""
-        return self._reader.heard_ns
 
     @property
     def rate_hz(self) -> float | None:
@@ -103,28 +76,19 @@ class FrameStream(WatchLoop[Frame, FrameWatcher]):
         span_ns = times[-1] - times[0] if times else 0
         return (len(times) - 1) * NS / span_ns if span_ns > 0 else None
 
-    def ask_to_stop(self) -> None:
-        """Stop reading, and end once what was read is decided; returns at once."""
-        super().ask_to_stop()
-        self._reader.ask_to_stop()
-
-    def run_reader(self) -> None:
-        """Open, read, reopen until stopped or the source has no more."""
-        self._reader.run()
-
     def _next(self) -> Frame | Unknown | None:
-        item = self._mailbox.take(READ_TIMEOUT_S)
+        item = self.reader.mailbox.take(READ_TIMEOUT_S)
         self._count_unseen()
         return item
 
     def _over(self) -> bool:
-        return self._mailbox.finished
+        return self.reader.mailbox.finished
 
     def _decide(self, watcher: FrameWatcher, item: Frame | Unknown) -> None:
         if isinstance(item, Unknown):
             self._sink.decided(watcher.unknown(item))
             return
-        self._watched_ns.append(self._clock.monotonic_ns())
+        self._watched_ns.append(self.clock.monotonic_ns())
         decided = watcher.feed(item)
         if decided is not None:
             self._sink.decided(decided)
@@ -140,11 +104,5 @@ class FrameStream(WatchLoop[Frame, FrameWatcher]):
         self._failed += 1
         self._count_unseen()
 
-    def _time_ns(self, item: Frame | None) -> int:
-        if item is not None:
-            return item.t_ns
-        last_ns = self._reader.last_frame_ns
-        return self._clock.now_ns() if last_ns is None else last_ns
-
     def _count_unseen(self) -> None:
-        self.counts.frames_unseen = self._mailbox.dropped + self._failed
+        self.counts.frames_unseen = self.reader.mailbox.dropped + self._failed

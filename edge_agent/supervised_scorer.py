@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar
 
-from edge_agent.watch_loop import Supervision, WatchLoop
+from edge_agent.supervised_loop import Supervision
+from edge_agent.watch_loop import WatchLoop
 
 Given = TypeVar("Given")
 Given_contra = TypeVar("Given_contra", contravariant=True)
@@ -38,7 +39,7 @@ class SupervisedScorer(Generic[Given, Told]):
     def __init__(self, scorer: _Scoring[Given, Told], stream: WatchLoop[Any, Any], supervision: Supervision) -> None:
         self.streaming = scorer.streaming
         self._scorer, self._supervision = scorer, supervision
-        self._name, self._watcher_name = f"{stream.name} scorer", stream.watcher_name
+        self._name, self._watcher_name = f"{stream.name} scorer", stream.thread_name
         self.reset, self.describe, self.infer_p95_ms = scorer.reset, scorer.describe, scorer.infer_p95_ms
 
     def score(self, given: Given, /) -> Told:

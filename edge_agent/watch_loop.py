@@ -14,74 +14,48 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from edge_agent.contract.records import NS, Decision, Fault, Unknown
-from edge_agent.ports import Clock
+from edge_agent.read_loop import LoopCounts, ReadLoop
+from edge_agent.supervised_loop import READ_TIMEOUT_S, SupervisedLoop
 
 _log = logging.getLogger(__name__)
 
-READ_TIMEOUT_S = 0.5
-"""Longest wait in one read, seconds: bounds how fast a stream stops and how often its progress is seen."""
 LONGEST_RESTART_S = 30.0
 """Longest wait before a watcher that keeps failing is made again, seconds: loading a model takes a few."""
-
-
-class Supervision(Protocol):
-    """Who is expected to move; feeds the watchdog (`health/progress.py`)."""
-
-    def turned(self, name: str) -> None:
-        """Note that a loop turned or a long call begins, and expect it to move again."""
-
-    def rested(self, name: str) -> None:
-        """Expect nothing more until it turns again."""
-
-
-@dataclass(slots=True)
-class WatchCounts:
-    """What happened to a stream since the agent started."""
-
-    reader_restarts: int = 0
-    """Failures that were not the source's own errors."""
-    watcher_restarts: int = 0
 
 
 Item = TypeVar("Item")
 Watcher = TypeVar("Watcher")
 
 
-class WatchLoop(ABC, Generic[Item, Watcher]):
-    """Runs the reader and the watcher of one stream.
+class WatchLoop(SupervisedLoop, ABC, Generic[Item, Watcher]):
+    """Runs the watcher of one stream, and starts and stops its reader.
 
     Args:
-        name: of the stream, as in the topics.
+        reader: of the stream, which has its name, clock and supervision.
         watcher: makes the watcher; called in the watcher thread, so that a slow model never delays another stream, and
             again after a failure.
-        clock: monotonic time for progress.
-        supervision: told of every turn of the two loops.
-        wait: waits so many seconds, or less when the stream is to stop; None: really.
+        wait: waits so many seconds, or less when the watcher is to stop; None: really.
     """
 
-    counts: WatchCounts
+    reader: ReadLoop[Item]
+    counts: LoopCounts
+    """Of reader and watcher."""
 
     def __init__(
         self,
-        name: str,
+        reader: ReadLoop[Item],
         watcher: Callable[[], Watcher],
         *,
-        clock: Clock,
-        supervision: Supervision,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(reader.name, "watcher", clock=reader.clock, supervision=reader.supervision, wait=wait)
+        self.reader, self.counts = reader, reader.counts
         self.finished = threading.Event()
         self.ready = threading.Event()
-        self.reader_name, self.watcher_name = f"{name}-reader", f"{name}-watcher"
         self._make_watcher = watcher
-        self._clock, self._supervision = clock, supervision
-        self._stopping = threading.Event()
-        self._wait = wait or self._stopping.wait
         self._item: Item | Unknown | None = None
         self._decided = 0
         self._threads: list[threading.Thread] = []
@@ -89,27 +63,24 @@ class WatchLoop(ABC, Generic[Item, Watcher]):
     def start(self) -> None:
         """Start both threads."""
         self._threads = [
-            threading.Thread(target=self.run_reader, name=self.reader_name, daemon=True),
-            threading.Thread(target=self.run_watcher, name=self.watcher_name, daemon=True),
+            threading.Thread(target=self.reader.run, name=self.reader.thread_name, daemon=True),
+            threading.Thread(target=self.run, name=self.thread_name, daemon=True),
         ]
         for thread in self._threads:
             thread.start()
 
     def ask_to_stop(self) -> None:
         """Stop reading, and end once what was read is decided; returns at once."""
-        self._stopping.set()
+        super().ask_to_stop()
+        self.reader.ask_to_stop()
 
     def stop(self, timeout_s: float) -> bool:
         """Stop reading, decide what was read, and end; False where a thread did not end in time."""
         self.ask_to_stop()
-        deadline = self._clock.monotonic_ns() + int(timeout_s * NS)
+        deadline = self.clock.monotonic_ns() + int(timeout_s * NS)
         for thread in self._threads:
-            thread.join(max(0.0, (deadline - self._clock.monotonic_ns()) / NS))
+            thread.join(max(0.0, (deadline - self.clock.monotonic_ns()) / NS))
         return not any(thread.is_alive() for thread in self._threads)
-
-    @abstractmethod
-    def run_reader(self) -> None:
-        """Open, read, reopen until stopped or the source has no more."""
 
     @abstractmethod
     def _next(self) -> Item | Unknown | None:
@@ -135,12 +106,8 @@ class WatchLoop(ABC, Generic[Item, Watcher]):
     def _lose(self, item: Item) -> None:
         """Count what will not be decided."""
 
-    @abstractmethod
-    def _time_ns(self, item: Item | None) -> int:
-        """Return the reading time of an item, or of the latest one."""
-
-    def run_watcher(self) -> None:
-        """Decide what comes, until there is no more; after a failure with a new watcher."""
+    def run(self) -> None:
+        """Decide what comes, until there is no more, after a failure with a new watcher; the body of a thread."""
         problem, failures = "", 0
         while True:
             decided = self._decided
@@ -153,18 +120,19 @@ class WatchLoop(ABC, Generic[Item, Watcher]):
                     break
             else:
                 break
+        self.reader.unwatched.set()
         self.finished.set()
-        self._supervision.rested(self.watcher_name)
+        self._rested()
 
     def _watch(self, problem: str) -> None:
-        self._supervision.rested(self.watcher_name)
+        self._rested()
         watcher = self._make_watcher()
         if problem:
             self._decide(watcher, Unknown(t_ns=self._failed_ns(), fault=Fault.MODEL, detail=problem))
         self.ready.set()
         while True:
             self._item = self._next()
-            self._supervision.turned(self.watcher_name)
+            self._turned()
             self._settle()
             if self._item is not None:
                 self._decide(watcher, self._item)
@@ -188,7 +156,7 @@ class WatchLoop(ABC, Generic[Item, Watcher]):
             _log.exception("stream %s: its state cannot be told", self.name)
         if self._stopping.is_set():
             return item is not None or self._give_up()
-        self._pause(min(LONGEST_RESTART_S, READ_TIMEOUT_S * 2.0 ** (failures - 1)), self.watcher_name)
+        self._pause(min(LONGEST_RESTART_S, READ_TIMEOUT_S * 2.0 ** (failures - 1)))
         return True
 
     def _give_up(self) -> bool:
@@ -201,11 +169,6 @@ class WatchLoop(ABC, Generic[Item, Watcher]):
 
     def _failed_ns(self) -> int:
         """Return the reading time at which a watcher failed."""
-        return self._time_ns(None if isinstance(self._item, Unknown) else self._item)
-
-    def _pause(self, delay_s: float, thread: str) -> None:
-        """Wait in slices that the watchdog sees."""
-        deadline = self._clock.monotonic_ns() + int(delay_s * NS)
-        while not self._stopping.is_set() and (left := deadline - self._clock.monotonic_ns()) > 0:
-            self._supervision.turned(thread)
-            self._wait(min(left / NS, READ_TIMEOUT_S))
+        if self._item is None or isinstance(self._item, Unknown):
+            return self.reader.latest_ns()
+        return self.reader.time_of(self._item)

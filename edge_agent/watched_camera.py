@@ -28,18 +28,21 @@ from edge_agent.contract.frames import Frame, FrameScore, Pixels
 from edge_agent.contract.manifest_base import GraphFormat
 from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS, Stage, Unknown
-from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo
+from edge_agent.contract.wire import ModelRef, StreamHealth
 from edge_agent.errors import BundleError, ManifestError, ScoringError
 from edge_agent.files import replace_file
 from edge_agent.found_bundle import Found, find_frame_bundle, next_frame_bundle
 from edge_agent.frame_account import FrameAccount, FrameKeeper
+from edge_agent.frame_reader import FrameReader
 from edge_agent.frame_stream import FrameStream
+from edge_agent.mailbox import Mailbox
 from edge_agent.pipeline import DecisionSettings
 from edge_agent.ports import Clock, FrameScorer, FrameSource
 from edge_agent.reporting import Reporter
 from edge_agent.scoring.frame_selection import choose_frame_graph
 from edge_agent.sources.camera import NetworkCameraSettings
 from edge_agent.sources.frame_settings import FrameSourceSettings, make_frame_source
+from edge_agent.supervised_loop import Supervision
 from edge_agent.supervised_scorer import SupervisedScorer
 from edge_agent.vision.cadence import Cadence
 from edge_agent.vision.camera_health import CameraHealth
@@ -50,8 +53,7 @@ from edge_agent.vision.map_watch import MapWatch, Thresholds
 from edge_agent.vision.regions import LocalisationSettings
 from edge_agent.vision.scene_model import SceneModel
 from edge_agent.vision.settings import VisionSettings
-from edge_agent.watch_loop import Supervision
-from edge_agent.watching import LEAST_SILENCE_S, SILENT_READINGS, state_of
+from edge_agent.watched import Watched, silence_s
 
 _log = logging.getLogger(__name__)
 
@@ -173,8 +175,8 @@ class SupervisedFrameScorer(SupervisedScorer[Pixels, FrameScore]):
         self.frame_shape = scorer.frame_shape
 
 
-class WatchedCamera:
-    """A camera of the agent: made from its settings, started, asked how it is, stopped.
+class WatchedCamera(Watched):
+    """A camera of the agent.
 
     Args:
         name: of the stream.
@@ -187,6 +189,9 @@ class WatchedCamera:
         supervision: feeds the watchdog.
         backoff: for reopening the source.
     """
+
+    source: FrameSource
+    stream: FrameStream
 
     def __init__(
         self,
@@ -214,16 +219,21 @@ class WatchedCamera:
         self._prefilter: FramePrefilter | None = None
         self._saved_ns = clock.monotonic_ns()
         self._saved: dict[str, object] = {}
-        self.stream = FrameStream(
+        reader = FrameReader(
             name,
             self.source,
-            self._make_watcher,
-            self,
+            Mailbox(),
             clock=clock,
-            no_data_s=silence_s(settings),
+            no_data_s=camera_silence_s(settings),
             supervision=supervision,
             backoff=backoff,
         )
+        self.stream = FrameStream(reader, self._make_watcher, self)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What decides now; None while the scene is being learned."""
+        return self.pipeline.calibration if self.pipeline else None
 
     # What the stream asks of its watcher and its sink.
 
@@ -336,42 +346,16 @@ class WatchedCamera:
         except OSError as error:
             _log.warning("stream %s: %s cannot be kept (%s); a restart learns it again", self.name, name, error)
 
-    # How it is.
-
-    def info(self) -> StreamInfo:
-        """What the stream is, for the birth message."""
-        calibration = self.pipeline.calibration if self.pipeline else None
-        return StreamInfo(
-            channels=(),
-            units=(),
-            model=self.reporter.model,
-            grade=calibration.grade if calibration else None,
-            hours_needed=calibration.hours_needed if calibration else None,
-        )
-
-    def state(self) -> str:
-        """The stream's state in one word."""
-        return state_of(self.reporter.last)
-
     def health(self) -> StreamHealth:
         """How the stream runs now."""
-        last, pipeline = self.reporter.last, self.pipeline
+        pipeline, rate_hz = self.pipeline, self.stream.rate_hz
         network = pipeline.network if pipeline else None
-        calibration = pipeline.calibration if pipeline else None
-        heard_ns, rate_hz = self.stream.heard_ns, self.stream.rate_hz
-        return StreamHealth(
-            state=self.state(),
-            detail=self.reporter.detail_of(last) if last else "",
-            sample_age_s=None if heard_ns is None else round((self._clock.monotonic_ns() - heard_ns) / NS, 3),
+        return replace(
+            super().health(),
             rate_hz=None if rate_hz is None else round(rate_hz, 2),
             frames_dropped=self.stream.counts.frames_unseen,
             skipped_share=round(pipeline.counts.skipped_share, 4) if pipeline and network else None,
             infer_p95_ms=network.scorer.infer_p95_ms() if network else None,
-            delegate=str(self._describe.get("kernels", "")) or None,
-            model=self.reporter.model.name if self.reporter.model else None,
-            version=self.reporter.model.version if self.reporter.model else None,
-            alarms_per_day=self.reporter.alarms_per_day(),
-            alarms_per_day_asked=calibration.alarms_per_day if calibration else None,
         )
 
 
@@ -386,9 +370,7 @@ def camera_source(settings: FrameSourceSettings, clock: Clock) -> FrameSource:
     return make_frame_source(settings, clock, password=password)
 
 
-def silence_s(settings: StreamSettings) -> float:
+def camera_silence_s(settings: StreamSettings) -> float:
     """Return the silence of a camera that is reported, seconds."""
-    if settings.no_data_s is not None:
-        return settings.no_data_s
     rate_hz = getattr(settings.source, "rate_hz", 0.0) * (getattr(settings.source, "speed", 1.0) or 1.0)
-    return max(LEAST_SILENCE_S, SILENT_READINGS / rate_hz) if rate_hz else LEAST_SILENCE_S
+    return silence_s(settings, rate_hz or None)

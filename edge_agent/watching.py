@@ -25,30 +25,29 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.backoff import Backoff
+from edge_agent.block_reader import BlockReader
 from edge_agent.config import StreamSettings
 from edge_agent.contract.bundle import Bundle
+from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.manifest import GraphSpec
-from edge_agent.contract.records import NS, Block, Channel, Decision, Fault, Unknown
+from edge_agent.contract.records import Block, Channel, Decision, Fault, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo, utc_text
 from edge_agent.errors import BundleError, ManifestError, ScoringError
 from edge_agent.found_bundle import Found, find_bundle, first_readable
 from edge_agent.on_site import Learning, SiteModel, gaussian_pipeline
 from edge_agent.pipeline import Pipeline, bundle_pipeline
-from edge_agent.ports import Clock, Scorer
+from edge_agent.ports import Clock, Scorer, Source
 from edge_agent.readings_account import ReadingsAccount, ReadingsKeeper
 from edge_agent.reporting import Reporter
 from edge_agent.scoring.selection import choose
 from edge_agent.sources.settings import make_source
 from edge_agent.stream import Stream
+from edge_agent.supervised_loop import Supervision
 from edge_agent.supervised_scorer import SupervisedScorer
-from edge_agent.watch_loop import Supervision
+from edge_agent.watched import Watched, silence_s
 
 _log = logging.getLogger(__name__)
 
-SILENT_READINGS = 3
-"""Readings missing in a row before silence is reported."""
-LEAST_SILENCE_S = 10.0
-"""Shortest silence that is reported, seconds: fast sensors pause when their board restarts."""
 UNKNOWN_SILENCE_S = 600.0
 """Silence that is reported while nobody knows how often the sensor speaks, seconds: three readings of a 3-minute
 sensor."""
@@ -111,8 +110,8 @@ class _Choice:
     """Why nothing better runs."""
 
 
-class WatchedStream:
-    """A stream of the agent: made from its settings, started, asked how it is, stopped.
+class WatchedStream(Watched):
+    """A sensor of the agent.
 
     Args:
         name: of the stream.
@@ -125,6 +124,9 @@ class WatchedStream:
         supervision: feeds the watchdog.
         backoff: for reopening the source.
     """
+
+    source: Source
+    stream: Stream
 
     def __init__(
         self,
@@ -153,21 +155,25 @@ class WatchedStream:
         self._learned: SiteModel | None = None
         self._learning: Learning | None = None
         self._mismatch = channel_problem(self.source.channels, spec.channels) if spec else ""
-        self.stream = Stream(
+        reader = BlockReader(
             name,
             self.source,
-            self._make_watcher,
-            self,
             clock=clock,
-            no_data_s=self._silence_s(rate_hz),
+            no_data_s=silence_s(settings, rate_hz, UNKNOWN_SILENCE_S),
             supervision=supervision,
             backoff=backoff,
         )
+        self.stream = Stream(reader, self._make_watcher, self)
 
     @property
     def pipeline(self) -> Pipeline | None:
         """What watches now; None while still learning."""
         return self._account.pipeline
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What decides now; None while still learning."""
+        return self.pipeline.calibration if self.pipeline else None
 
     # What the stream asks of its watcher and its sink.
 
@@ -339,7 +345,8 @@ class WatchedStream:
     def _begin(self, pipeline: Pipeline, note: str = "") -> None:
         """Watch with this pipeline from now on, going on with the events that were open."""
         pipeline.decider.restore(self.reporter.open_before())
-        self.stream.no_data_s = self._silence_s(pipeline.windower.rule.rate_hz)
+        rate_hz = pipeline.windower.rule.rate_hz
+        self.stream.reader.no_data_s = silence_s(self._settings, rate_hz, UNKNOWN_SILENCE_S)
         self._account.pipeline = pipeline
         self.reporter.use(self.reporter.model, pipeline.decider.open_events, note)
 
@@ -366,55 +373,26 @@ class WatchedStream:
         self._begin(pipeline)
         return [decision, *pipeline.feed(block)]
 
-    def _silence_s(self, rate_hz: float | None) -> float:
-        """Return the silence of the source that is reported, seconds."""
-        if self._settings.no_data_s is not None:
-            return self._settings.no_data_s
-        return UNKNOWN_SILENCE_S if rate_hz is None else max(LEAST_SILENCE_S, SILENT_READINGS / rate_hz)
-
     # How it is.
 
     def info(self) -> StreamInfo:
         """What the stream is, for the birth message."""
-        pipeline = self.pipeline
-        calibration = pipeline.calibration if pipeline else None
-        return StreamInfo(
+        return replace(
+            super().info(),
             channels=tuple(channel.name for channel in self.source.channels),
             units=tuple(channel.unit for channel in self.source.channels),
-            rate_hz=pipeline.windower.rule.rate_hz if pipeline else None,
-            model=self.reporter.model,
-            grade=calibration.grade if calibration else None,
-            hours_needed=calibration.hours_needed if calibration else None,
+            rate_hz=self.pipeline.windower.rule.rate_hz if self.pipeline else None,
         )
-
-    def state(self) -> str:
-        """The stream's state in one word."""
-        return state_of(self.reporter.last)
 
     def health(self) -> StreamHealth:
         """How the stream runs now."""
-        last, pipeline = self.reporter.last, self.pipeline
-        calibration = pipeline.calibration if pipeline else None
-        heard_ns = self.stream.heard_ns
-        return StreamHealth(
-            state=self.state(),
-            detail=self.reporter.detail_of(last) if last else "",
-            sample_age_s=None if heard_ns is None else round((self._clock.monotonic_ns() - heard_ns) / NS, 3),
-            rate_hz=pipeline.windower.rule.rate_hz if pipeline else None,
-            skipped_share=round(pipeline.counts.skipped_share, 4) if pipeline and pipeline.scorer else None,
-            infer_p95_ms=pipeline.scorer.infer_p95_ms() if pipeline and pipeline.scorer else None,
-            delegate=str(self._describe.get("kernels", "")) or None,
-            model=self.reporter.model.name if self.reporter.model else None,
-            version=self.reporter.model.version if self.reporter.model else None,
-            alarms_per_day=self.reporter.alarms_per_day(),
-            alarms_per_day_asked=calibration.alarms_per_day if calibration else None,
+        told, pipeline = super().health(), self.pipeline
+        if pipeline is None:
+            return told
+        scorer = pipeline.scorer
+        return replace(
+            told,
+            rate_hz=pipeline.windower.rule.rate_hz,
+            skipped_share=round(pipeline.counts.skipped_share, 4) if scorer else None,
+            infer_p95_ms=scorer.infer_p95_ms() if scorer else None,
         )
-
-
-def state_of(last: Decision | None) -> str:
-    """Return the state of a stream in one word."""
-    if last is None:
-        return "starting"
-    if last.fault is not None:
-        return str(last.fault)
-    return "anomaly" if last.anomaly else "normal"

@@ -89,7 +89,7 @@ def clock():
 
 def reader(source, clock, mailbox=None, no_data_s=3.0):
     return FrameReader(
-        "camera-reader",
+        "camera",
         source,
         mailbox or Kept(),
         clock=clock,
@@ -143,7 +143,7 @@ def test_silence_is_told_once_at_the_time_it_would_have_had(clock):
 
 
 def test_a_camera_that_goes_away_is_told_and_opened_again_with_growing_waits(clock, caplog):
-    caplog.set_level(logging.DEBUG, "edge_agent.frame_reader")
+    caplog.set_level(logging.DEBUG, "edge_agent.read_loop")
     source = Script(clock, [frame(0), SourceUnavailable("it is unplugged"), frame(1)])
     made = reader(source, clock)
     made.run()
@@ -154,7 +154,7 @@ def test_a_camera_that_goes_away_is_told_and_opened_again_with_growing_waits(clo
 
 
 def test_only_the_first_failure_of_a_streak_is_a_warning(clock, caplog):
-    caplog.set_level(logging.DEBUG, "edge_agent.frame_reader")
+    caplog.set_level(logging.DEBUG, "edge_agent.read_loop")
     source = Script(clock, [frame(0)])
     source.open_errors = [SourceUnavailable("no camera")] * 6
     began_ns = clock.monotonic_ns()
@@ -200,7 +200,7 @@ def test_supervision_sees_a_turn_at_least_every_read_and_slice_of_waiting(clock)
     source = Script(clock, [None] * 10 + [SourceUnavailable("gone")])
     made = reader(source, clock)
     made.run()
-    seen = made._supervision
+    seen = made.supervision
     assert seen.turns >= 10 + 2
     assert seen.rests == 1
 
@@ -212,7 +212,7 @@ def test_from_a_covered_lens_to_the_fault_through_both_threads():
     )
     mailbox, health = Mailbox(), CameraHealth(CameraHealthSettings(learn_frames=8))
     made = FrameReader(
-        "camera-reader",
+        "camera",
         make_frame_source(settings, clock),
         mailbox,
         clock=clock,

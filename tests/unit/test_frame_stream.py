@@ -13,7 +13,9 @@ from edge_agent.backoff import Backoff
 from edge_agent.contract.frames import Frame
 from edge_agent.contract.records import NS, Decision, Fault, Unknown
 from edge_agent.errors import EndOfData, SourceUnavailable
+from edge_agent.frame_reader import FrameReader
 from edge_agent.frame_stream import FrameStream
+from edge_agent.mailbox import Mailbox
 from edge_agent.vision.frame_pipeline import FrameDecision
 from tests.fakes import Watched
 from tests.virtual_clock import VirtualClock
@@ -75,17 +77,17 @@ class Bench:
         self.clock = VirtualClock()
         self.told: list[Decision] = []
         self.settled: list[bool] = []
-        self.stream = FrameStream(
+        reader = FrameReader(
             "cell",
             Script(self.clock, *script),
-            make,
-            self,
+            Mailbox(),
             clock=self.clock,
             no_data_s=10.0,
             supervision=Watched(),
             backoff=Backoff(),
             wait=self.clock.sleep,
         )
+        self.stream = FrameStream(reader, make, self, wait=self.clock.sleep)
 
     def decided(self, decided: FrameDecision) -> None:
         self.told.append(decided.decision)
@@ -94,8 +96,8 @@ class Bench:
         self.settled.append(end)
 
     def run(self) -> None:
-        self.stream.run_reader()
-        self.stream.run_watcher()
+        self.stream.reader.run()
+        self.stream.run()
 
 
 def test_a_slow_watcher_sees_the_newest_frame_and_the_others_are_counted() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent import stream as module
+from edge_agent import block_reader, read_loop, stream
 from edge_agent.backoff import Backoff
+from edge_agent.block_reader import QUEUE_BLOCKS, BlockReader
 from edge_agent.contract.records import NS, Block, Decision, Fault, Unknown
 from edge_agent.errors import SourceUnavailable
-from edge_agent.stream import QUEUE_BLOCKS, Stream, Watcher
+from edge_agent.stream import Stream, Watcher
 from edge_agent.watch_loop import LONGEST_RESTART_S
 from tests.fakes import KeptDecisions, Normal, ScriptedSource, Watched, block
 from tests.virtual_clock import EPOCH_NS, VirtualClock
@@ -24,10 +25,15 @@ STOP = "stop"
 """In a script: the stream is asked to stop."""
 
 
+def time_out(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for module in (read_loop, block_reader, stream):
+        monkeypatch.setattr(module, "READ_TIMEOUT_S", seconds)
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue that is empty or full is seen at once; reads time out on the virtual clock."""
-    monkeypatch.setattr(module, "READ_TIMEOUT_S", 1e-9)
+    time_out(monkeypatch, 1e-9)
 
 
 class Poisoned(Normal):
@@ -52,17 +58,16 @@ class Bench:
         self.watchers: list[Any] = []
         self.waited: list[float] = []
         self.make = make
-        self.stream = Stream(
+        reader = BlockReader(
             "pump",
             self.source,
-            self._make,
-            self.sink,
             clock=self.clock,
             no_data_s=no_data_s,
             supervision=self.supervision,
             backoff=Backoff(first_s=1.0, longest_s=1.0),
             wait=self._wait,
         )
+        self.stream = Stream(reader, self._make, self.sink, wait=self._wait)
 
     def _make(self) -> Watcher:
         self.watchers.append(self.make())
@@ -74,8 +79,8 @@ class Bench:
 
     def run(self) -> KeptDecisions:
         """Read to the end, then decide to the end."""
-        self.stream.run_reader()
-        self.stream.run_watcher()
+        self.stream.reader.run()
+        self.stream.run()
         return self.sink
 
     def fed(self) -> list[Block]:
@@ -96,7 +101,7 @@ def test_the_end_of_a_finite_source_ends_the_stream() -> None:
     bench = Bench(rows(0))
     bench.run()
     assert bench.stream.finished.is_set()
-    assert bench.source.log == ["open", "close", "close"]
+    assert bench.source.log == ["open", "close"]
 
 
 def test_what_was_held_back_is_published_at_the_end() -> None:
@@ -127,7 +132,7 @@ def test_a_source_that_goes_away_is_told_and_opened_again() -> None:
 def test_the_source_is_closed_before_the_wait_and_not_after() -> None:
     bench = Bench(GONE)
     waiting: list[list[str]] = []
-    bench.stream._wait = lambda seconds: waiting.append(list(bench.source.log)) or bench.clock.sleep(2.0)
+    bench.stream.reader._wait = lambda seconds: waiting.append(list(bench.source.log)) or bench.clock.sleep(2.0)
     bench.run()
     assert waiting[0] == ["open", "close"]
 
@@ -148,6 +153,20 @@ def test_a_streak_of_failures_is_one_warning(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.WARNING):
         Bench(rows(0), GONE, opens=[GONE, GONE, None, GONE]).run()
     assert sum("went away" in record.message for record in caplog.records) == 2
+
+
+def test_a_source_that_opens_and_gives_nothing_goes_on_with_its_streak(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Bench(GONE, GONE, GONE, rows(0)).run()
+    assert sum("went away" in record.message for record in caplog.records) == 1
+
+
+def test_a_source_that_opens_for_ever_is_seen_to_stand_still() -> None:
+    bench = Bench(rows(0))
+    expected: list[bool] = []
+    bench.source.open = lambda: expected.append("pump-reader" in bench.supervision.waiting)
+    bench.run()
+    assert expected == [True]
 
 
 def test_a_bug_in_a_source_is_a_source_that_went_away(caplog: pytest.LogCaptureFixture) -> None:
@@ -177,7 +196,7 @@ def test_a_long_wait_is_seen_to_progress() -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads that time out after half a second of virtual time."""
-    monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.5)
+    time_out(monkeypatch, 0.5)
 
 
 @pytest.mark.usefixtures("patient")
@@ -200,7 +219,7 @@ def test_a_sensor_that_speaks_every_three_minutes_is_not_silent() -> None:
 def test_the_age_of_the_last_reading_does_not_begin_anew_with_an_open_port() -> None:
     bench = Bench(rows(0), GONE, 3.0)
     bench.run()
-    assert bench.clock.monotonic_ns() - bench.stream.heard_ns >= 3 * NS
+    assert bench.clock.monotonic_ns() - bench.stream.reader.heard_ns >= 3 * NS
 
 
 # The queue overflows.
@@ -208,8 +227,8 @@ def test_the_age_of_the_last_reading_does_not_begin_anew_with_an_open_port() -> 
 
 def test_a_block_that_finds_no_room_is_counted_and_leaves_a_gap(caplog: pytest.LogCaptureFixture) -> None:
     def drain() -> None:
-        while not bench.stream._queue.empty():
-            bench.stream._queue.get_nowait()
+        while not bench.stream.reader.queue.empty():
+            bench.stream.reader.queue.get_nowait()
 
     blocks = [rows(i, 2) for i in range(QUEUE_BLOCKS + 3)]
     bench = Bench(*blocks, drain, rows(9000), rows(9001))
@@ -273,8 +292,8 @@ def test_a_watcher_that_cannot_be_made_is_tried_again_ever_less_often() -> None:
 
     attempts: list[int] = []
     bench = Bench(rows(0), make=make)
-    bench.stream.run_reader()
-    bench.stream.run_watcher()
+    bench.stream.reader.run()
+    bench.stream.run()
     waits = np.diff(attempts) / NS
     assert waits[0] == pytest.approx(0.5)
     assert waits[-1] == pytest.approx(LONGEST_RESTART_S)
@@ -347,7 +366,7 @@ def test_a_block_that_poisons_does_not_keep_a_stop_from_deciding_the_rest() -> N
 
 def test_a_stop_cuts_a_wait_short() -> None:
     bench = Bench(GONE, rows(0))
-    bench.stream._wait = lambda seconds: bench.stream.ask_to_stop()
+    bench.stream.reader._wait = lambda seconds: bench.stream.ask_to_stop()
     bench.run()
     assert bench.source.log.count("open") == 1
 
@@ -370,7 +389,7 @@ def test_a_fault_before_the_first_reading_has_the_time_of_now() -> None:
 def test_a_reader_does_not_wait_for_a_watcher_that_has_ended() -> None:
     bench = Bench()
     for _ in range(QUEUE_BLOCKS):
-        bench.stream._queue.put(Unknown(t_ns=0, fault=Fault.NO_DATA))
-    bench.stream.finished.set()
-    bench.stream.run_reader()
-    assert bench.stream._queue.full()
+        bench.stream.reader.queue.put(Unknown(t_ns=0, fault=Fault.NO_DATA))
+    bench.stream.reader.unwatched.set()
+    bench.stream.reader.run()
+    assert bench.stream.reader.queue.full()

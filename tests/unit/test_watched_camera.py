@@ -40,7 +40,7 @@ from edge_agent.watched_camera import (
     CameraGraph,
     WatchedCamera,
     camera_pipeline,
-    silence_s,
+    camera_silence_s,
 )
 from tests.fakes import KeptAlerts, KeptEvidence, KeptPayloads, Watched
 from tests.frame_bundles import BELT, INPUT, bundle_bytes, running_bundle
@@ -324,7 +324,7 @@ def test_a_camera_opened_anew_is_not_frozen_by_what_it_showed_before(tmp_path: P
     ],
 )
 def test_silence_is_three_frames_but_at_least_ten_seconds(source: Any, given: dict[str, Any], expected: float) -> None:
-    assert silence_s(StreamSettings(source=source, **given)) == expected
+    assert camera_silence_s(StreamSettings(source=source, **given)) == expected
 
 
 def test_a_password_that_cannot_be_read_is_said_and_the_camera_still_tried(

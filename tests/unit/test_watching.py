@@ -31,6 +31,7 @@ from edge_agent.sources.pump import PUMP_CHANNELS, Pump, PumpFault, PumpFaultKin
 from edge_agent.sources.replay import ReplaySettings
 from edge_agent.supervised_scorer import SupervisedScorer
 from edge_agent.update.slots import Slots
+from edge_agent.watched import silence_s
 from edge_agent.watching import LEARNED_FILE, SITE_FILE, WatchedStream, channel_problem
 from tests.bundles import zipped
 from tests.fakes import Answers, KeptAlerts, KeptEvidence, KeptPayloads, Watched, broken
@@ -430,14 +431,18 @@ def test_a_preferred_graph_that_does_not_run_leaves_any_other(
 
 def test_silence_is_three_readings_and_at_least_ten_seconds(tmp_path: Path, pump_bundle: Path) -> None:
     watched = Bench(tmp_path, bundle=str(pump_bundle)).watched
-    assert watched._silence_s(1 / 180) == 540
-    assert watched._silence_s(1000.0) == 10
-    assert watched._silence_s(None) == 600
-    assert watched.stream.no_data_s == 10
+    assert watched.stream.reader.no_data_s == 10
+    settings = StreamSettings(source=SOURCE)
+    assert silence_s(settings, 1 / 180) == 540
+    assert silence_s(settings, 1000.0) == 10
+
+
+def test_silence_of_a_sensor_that_nobody_knows_is_ten_minutes(tmp_path: Path) -> None:
+    assert Bench(tmp_path).watched.stream.reader.no_data_s == 600
 
 
 def test_silence_that_is_set_is_kept(tmp_path: Path, pump_bundle: Path) -> None:
-    assert Bench(tmp_path, bundle=str(pump_bundle), no_data_s=77.0).watched.stream.no_data_s == 77
+    assert Bench(tmp_path, bundle=str(pump_bundle), no_data_s=77.0).watched.stream.reader.no_data_s == 77
 
 
 def test_a_stream_that_decided_nothing_yet_is_starting(tmp_path: Path, pump_bundle: Path) -> None:
