@@ -24,7 +24,7 @@ from converters.edgetpu.mapping import mapping
 from converters.frames.build import FrameBuild, build_frames, convert_frame_run, frame_backtests
 from converters.frames.summary import frame_backtest_summary, frame_parity_summary, frame_summary
 from converters.pack import write
-from converters.refusal import Refused
+from converters.refusal import Refused, clauses
 from converters.summary import backtest_summary, parity_summary, summary, table
 from edge_agent.contract.bundle import Bundle, FrameBundle
 from edge_agent.contract.prefilter import Mode
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(command(options))
     except (Refused, RunError, EdgeAgentError, OSError) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        print("\n".join(clauses(f"refused: {error}")), file=sys.stderr)
         return EXIT_REFUSED
     return 0
 

@@ -70,6 +70,7 @@ class Judge(ABC, Generic[G]):
             Refused: none does; with the reason and figures of each way, and what to ship instead.
         """
         reasons: list[str] = []
+        limits: tuple[str, ...] = ()
         for way in CANDIDATES.get(graph_format, (graph_format,)):
             if way in self.conversion.refused:
                 reasons.append(self.conversion.refused[way])
@@ -78,11 +79,12 @@ class Judge(ABC, Generic[G]):
                     return self.judged(graph_format, self.conversion.models[way])
                 except (Refused, ScoringError) as error:
                     reasons.append(str(error))
+                    limits = limits or getattr(error, "limits", ())
         others = [
             other for other in ("float16", "float32") if other != graph_format and other in self.conversion.models
         ]
         instead = f"; ship {' or '.join(others)} instead" if others else ""
-        raise Refused("; with its matrix products alone: ".join(dict.fromkeys(reasons)) + instead)
+        raise Refused("; with its matrix products alone: ".join(dict.fromkeys(reasons)) + instead, limits)
 
     def each_sound(
         self, formats: Iterable[str], progress: Callable[[str], None]
@@ -103,7 +105,8 @@ class Judge(ABC, Generic[G]):
             except Refused as error:
                 refused[graph_format] = str(error)
                 if converted:
-                    progress(f"{graph_format}: refused, {error}")
+                    instead = f"; in the bundle instead: {', '.join(graphs)}" if graphs else ""
+                    progress(f"{graph_format}: refused, {error.brief()}{instead}")
         return graphs, refused
 
 
@@ -159,6 +162,11 @@ def refuse_different(graph_format: str, parity: Mapping[str, Comparison]) -> Non
     Raises:
         Refused: with every figure.
     """
-    problems = [f"{problem} ({runtime})" for runtime, figures in parity.items() for problem in figures.problems()]
+    problems = [(problem, runtime) for runtime, figures in parity.items() for problem in figures.problems()]
     if problems:
-        raise Refused(f"the {graph_format} graph does not detect what the float model detects: {'; '.join(problems)}")
+        told = "; ".join(f"{problem} ({runtime})" for problem, runtime in problems)
+        first = problems[0][1]
+        raise Refused(
+            f"the {graph_format} graph does not detect what the float model detects: {told}",
+            [problem for problem, runtime in problems if runtime == first],
+        )

@@ -16,6 +16,7 @@ from converters.parity import (
     MIN_RANK_NORMAL,
     MIN_RANK_POOLED,
 )
+from converters.refusal import left_out
 from edge_agent.contract.calibration import Calibration, Grade
 from edge_agent.contract.manifest import Manifest
 from edge_agent.contract.words import duration
@@ -43,13 +44,20 @@ day of normal time. `unknown` counts stretches without a score, such as the firs
 def summary(made: Build) -> str:
     """All tables of a build."""
     return "\n".join(
-        [*_parity(made), *_thresholds(made), *_gating(made), *_backtests(made), *_left_out(made), *_bundle(made)]
+        [
+            *_parity(made),
+            *_thresholds(made),
+            *_gating(made),
+            *_backtests(made),
+            *left_out(made.refused, made.not_made),
+            *_bundle(made),
+        ]
     )
 
 
 def parity_summary(made: Build) -> str:
     """The tables of conversion and parity alone."""
-    return "\n".join([*_parity(made), *_left_out(made)])
+    return "\n".join([*_parity(made), *left_out(made.refused, made.not_made)])
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -209,14 +217,6 @@ def _backtest_row(graph: str, data: str, result: Backtest) -> tuple[str, ...]:
         delay,
         *shares,
     )
-
-
-def _left_out(made: Build) -> Iterator[str]:
-    """Formats that are not in the bundle, and why."""
-    for outcome, formats in (("refused", made.refused), ("not made", made.not_made)):
-        for graph_format, reason in formats.items():
-            yield ""
-            yield f"{graph_format} {outcome}: {reason}"
 
 
 def _bundle(made: Build) -> Iterator[str]:

@@ -16,6 +16,7 @@ from converters.frames.parity import (
     NEARLY_AS_STRONG,
 )
 from converters.parity import MAX_AUC_CHANGE, MAX_RATIO_CHANGE, MIN_RANK_NORMAL, MIN_RANK_POOLED
+from converters.refusal import left_out
 from converters.summary import table
 from edge_agent.contract.calibration import Grade
 from edge_agent.contract.words import counted, duration
@@ -137,10 +138,7 @@ def _backtests(made: FrameBuild) -> Iterator[str]:
 
 def _left_out(made: FrameBuild) -> Iterator[str]:
     """Formats that are not in the bundle and why, and what an Edge TPU takes."""
-    for outcome, formats in (("refused", made.refused), ("not made", made.not_made)):
-        for graph_format, reason in formats.items():
-            yield ""
-            yield f"{graph_format} {outcome}: {reason}"
+    yield from left_out(made.refused, made.not_made)
     edge = made.edgetpu
     if edge is not None and edge.graph is not None and edge.graph.compiled is not None:
         yield ""
