@@ -25,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 
 from edge_agent import __version__
+from edge_agent.account import Account
 from edge_agent.alerts.evidence import Evidence
 from edge_agent.alerts.link import Link
 from edge_agent.alerts.outbox import Outbox
@@ -39,7 +40,7 @@ from edge_agent.health.notify import notify, watchdog_s
 from edge_agent.health.progress import Progress, Watchdog
 from edge_agent.health.status import StatusError, StatusServer
 from edge_agent.ports import Clock
-from edge_agent.reporting import Account, Item, Reporter
+from edge_agent.reporting import Item, Reporter
 from edge_agent.watched import Watched
 from edge_agent.watched_camera import WatchedCamera
 from edge_agent.watching import WatchedStream

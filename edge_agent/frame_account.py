@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
+from edge_agent.account import Explained, Span, closing_words, with_level
 from edge_agent.alerts.evidence import FrameNote, NotedRegion
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.frames import Pixels
@@ -20,7 +21,6 @@ from edge_agent.contract.records import Decision, EventKind, Floats, Life, Stage
 from edge_agent.contract.wire import MAX_IMAGE_BYTES, ImageKind
 from edge_agent.contract.wire import Region as WireRegion
 from edge_agent.contract.zones import Zone
-from edge_agent.reporting import Explained, Span, closing_words, with_level
 from edge_agent.vision.frame_pipeline import FrameDecision
 from edge_agent.vision.pictures import HeatScale, encode_jpeg, heatmap
 from edge_agent.vision.regions import Box, Region, in_zone

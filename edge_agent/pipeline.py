@@ -11,7 +11,7 @@ Order of events for one block of readings:
 A network that fails does not end the watch: the Gaussian alone decides, whatever its mode (only its upper limit raises
 an alarm), under the fault `model`. A streaming graph that failed warms up again before it is believed. A network that
 needs more time than the readings leave it is `too slow`, the same fault; it rests for `REST_S` and is tried again.
-Deliberately elsewhere: words and payloads (`reporting.py`), clocks (`stream.py`), learning on site (`on_site.py`).
+Deliberately elsewhere: words and payloads (`reporting.py`), clocks (`read_loop.py`), learning on site (`on_site.py`).
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from edge_agent.account import Explained, Span, closing_words, with_level
 from edge_agent.contract.records import NS, Block, Channel, Decision, EventKind, Floats, Life, Transition
 from edge_agent.pipeline import Pipeline
-from edge_agent.reporting import Explained, Span, closing_words, with_level
 
 _log = logging.getLogger(__name__)
 

@@ -1,16 +1,12 @@
 """From a stream's decisions to what people read: states, scores, alerts with words and evidence.
 
 One `Reporter` per stream, called from its watcher thread alone. What an alert says and keeps is told by its `Account`,
-which knows what the stream watches: readings (`readings_account.py`) or frames (`frame_account.py`).
+which knows what the stream watches (`account.py`).
 
 The order for an alert is fixed: the account explains it, evidence to disk included (either may fail, the alert goes out
 all the same), then the outbox commit, in one transaction with the events that are open once this alert has been told.
 From that commit on the alert counts; everything before it is measured as the time from decision to commit. Only then
-are its pictures, if any, handed to the link; while alerts wait for the outbox, the newest picture of each kind waits,
-too.
-
-An alert that the outbox does not take is kept here, in order, and offered again at every turn. Only one that it refuses
-for what it says (`ValueError`) is not. A full outbox refuses none: it drops what matters least and reports that itself.
+are its pictures, if any, handed to the link. What the outbox does not take waits in `unsaved.py`.
 
 A state goes out at once when it changes and at most once a second otherwise; what was held back goes out in the next
 second, readings or not, so the retained state is never an old one.
@@ -20,10 +16,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
+from edge_agent.account import Account, Explained, Span
 from edge_agent.contract import strict_json
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.decision import FAULT_EVENTS, OpenEvent
@@ -33,9 +29,7 @@ from edge_agent.contract.wire import (
     Anomaly,
     ClockState,
     EventPayload,
-    ImageKind,
     ModelRef,
-    Region,
     ScorePayload,
     Severity,
     StatePayload,
@@ -44,6 +38,7 @@ from edge_agent.contract.wire import (
 )
 from edge_agent.errors import ManifestError
 from edge_agent.ports import Clock
+from edge_agent.unsaved import Alerts, Gallery, Unsaved
 
 _log = logging.getLogger(__name__)
 
@@ -57,23 +52,9 @@ RATE_WINDOW_NS = 7 * 86_400 * NS
 READING_CLOCK_TOLERANCE_S = 2.0
 """How far UTC may have moved against the monotonic clock before it is taken for a clock that was set since the
 start."""
-MOST_UNSAVED = 1000
-"""Alerts kept in memory while the outbox takes none, some 1 kB each; the oldest go first, counted and logged."""
 
 
-class Alerts(Protocol):
-    """The outbox, as the reporter needs it."""
-
-    def put(
-        self, event: EventPayload, *, open_events: Sequence[dict[str, Any]] | None = None, decided_ns: int | None = None
-    ) -> object:
-        """Commit an alert and the stream's open events in one transaction."""
-
-    def open_events(self, stream: str) -> list[dict[str, Any]]:
-        """Return the events that were open when the agent last ran."""
-
-
-class Publisher(Protocol):
+class Publisher(Gallery, Protocol):
     """The link, as the reporter needs it."""
 
     def publish_state(self, stream: str, payload: StatePayload) -> None:
@@ -82,48 +63,8 @@ class Publisher(Protocol):
     def publish_score(self, stream: str, payload: ScorePayload) -> None:
         """Publish a score where the broker is connected; dropped otherwise."""
 
-    def publish_image(self, stream: str, kind: ImageKind, jpeg: bytes, event_id: str) -> None:
-        """Publish a picture of an alert, at most MAX_IMAGE_BYTES; the newest wins and goes out after the alerts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """The readings, or the one frame, that an alert rests on, in reading time."""
-
-    start_ns: int
-    end_ns: int
-    samples: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explained:
-    """What an alert says beyond what was decided."""
-
-    text: str
-    calibration: Calibration | None = None
-    """What the score of the alert is held against."""
-    top: tuple[tuple[str, float], ...] | None = None
-    """Channels and their shares, largest first."""
-    window: Span | None = None
-    region: Region | None = None
-    snapshot: str | None = None
-    """Evidence on disk, relative to its folder."""
-    images: Mapping[ImageKind, bytes] = field(default_factory=dict)
-    """JPEGs to publish, each of MAX_IMAGE_BYTES at most."""
-
 
 Item = TypeVar("Item")
-Item_contra = TypeVar("Item_contra", contravariant=True)
-
-
-class Account(Protocol[Item_contra]):
-    """Knows what a stream watches, and puts it into words and evidence."""
-
-    def remember(self, item: Item_contra) -> None:
-        """Take what is decided next: a block of readings, or a frame."""
-
-    def explain(self, transition: Transition, decision: Decision) -> Explained:
-        """Return what an alert says; its evidence is on disk then."""
 
 
 class Reporter(Generic[Item]):
@@ -156,25 +97,27 @@ class Reporter(Generic[Item]):
     ) -> None:
         self._stream, self._device, self._boot_id = stream, device, boot_id
         self._account, self._own_time = account, own_time
-        self._alerts, self._publisher = alerts, publisher
+        self._publisher = publisher
+        self._unsaved = Unsaved(stream, alerts, publisher)
         self._clock, self._clock_state = clock, clock_state
         self._state: tuple[bool | None, Fault | None] | None = None
         self._since = ""
         self._waiting: Decision | None = None
         self._published_ns = 0
         self._scored_ns = 0
-        self._unsaved: deque[_Unsaved] = deque()
-        self._pictures: dict[ImageKind, tuple[str, bytes]] = {}
         self._open_events: Callable[[], list[OpenEvent]] | None = None
         self.last: Decision | None = None
         self.model: ModelRef | None = None
         self.note = ""
         """What a person should know though the stream is well, such as that an older model watches."""
         self.opened: deque[int] = deque(maxlen=1000)
-        self.lost_alerts = 0
-        self._refused = False
         self._began_ns = clock.monotonic_ns()
         self._utc_minus_monotonic_ns = clock.now_ns() - self._began_ns
+
+    @property
+    def lost_alerts(self) -> int:
+        """Alerts that will never be committed."""
+        return self._unsaved.lost
 
     def use(self, model: ModelRef | None, open_events: Callable[[], list[OpenEvent]], note: str = "") -> None:
         """Take the model whose decisions come from now on (None: there is none), and who knows what is open."""
@@ -182,9 +125,8 @@ class Reporter(Generic[Item]):
 
     def open_before(self) -> list[OpenEvent]:
         """Return the events that were open when the last alert was made: what a new watcher goes on with."""
-        waiting = [each.open_events for each in self._unsaved if each.open_events is not None]
         events = []
-        for each in waiting[-1] if waiting else self._alerts.open_events(self._stream):
+        for each in self._unsaved.open_events():
             try:
                 events.append(strict_json.read(OpenEvent, each, "open event"))
             except (ManifestError, ValueError) as error:
@@ -205,8 +147,7 @@ class Reporter(Generic[Item]):
             severity=Severity.INFO,
             text="The agent runs again; it had ended without stopping its streams",
         )
-        self._unsaved.append(_Unsaved(event, None, None))
-        self._save()
+        self._unsaved.add(event)
 
     def decided(self, item: Item | None, decisions: Sequence[Decision]) -> None:
         """Report the decisions of one block of readings or one frame (None: of a fault found outside them)."""
@@ -224,8 +165,7 @@ class Reporter(Generic[Item]):
 
     def settle(self, *, end: bool = False) -> None:
         """Commit and publish what had to wait; `end`: there will be no more."""
-        if self._unsaved:
-            self._save()
+        self._unsaved.save()
         due = end or self._clock.monotonic_ns() - self._published_ns >= STATE_EVERY_S * NS
         if self._waiting is not None and due:
             self._publish_state(self._waiting)
@@ -316,40 +256,7 @@ class Reporter(Generic[Item]):
         )
         open_events = None if still_open is None else [strict_json.plain(each) for each in still_open]
         _log.info("stream %s: %s %s: %s", self._stream, event.event_type, event.id, event.text)
-        self._unsaved.append(_Unsaved(event, open_events, decided_ns))
-        self._pictures |= {kind: (event.id, jpeg) for kind, jpeg in said.images.items()}
-        self._save()
-
-    def _save(self) -> None:
-        """Offer to the outbox what it has not taken yet, oldest first; pictures follow once it has taken all."""
-        while self._unsaved:
-            each = self._unsaved[0]
-            try:
-                self._alerts.put(each.event, open_events=each.open_events, decided_ns=each.decided_ns)
-            except ValueError as error:
-                self._lose(each.event, f"it can never be committed: {error}")
-            except Exception as error:  # noqa: BLE001 - whatever a disk throws, the alert is not lost with it
-                self._keep_unsaved(error)
-                return
-            self._unsaved.popleft()
-        if self._refused:
-            _log.info("stream %s: the outbox takes alerts again", self._stream)
-        self._refused = False
-        pictures, self._pictures = self._pictures, {}
-        for kind, (event_id, jpeg) in pictures.items():
-            self._publisher.publish_image(self._stream, kind, jpeg, event_id)
-
-    def _keep_unsaved(self, error: Exception) -> None:
-        level = logging.DEBUG if self._refused else logging.ERROR
-        self._refused = True
-        _log.log(level, "stream %s: the outbox takes no alert, %d wait: %r", self._stream, len(self._unsaved), error)
-        while len(self._unsaved) > MOST_UNSAVED:
-            self._lose(self._unsaved.popleft().event, "the outbox takes none")
-
-    def _lose(self, event: EventPayload, why: str) -> None:
-        self.lost_alerts += 1
-        self._pictures = {kind: picture for kind, picture in self._pictures.items() if picture[0] != event.id}
-        _log.error("stream %s: alert %s is lost: %s", self._stream, event.id, why)
+        self._unsaved.add(event, open_events=open_events, decided_ns=decided_ns, images=said.images)
 
     def _explained(self, transition: Transition, decision: Decision) -> Explained:
         try:
@@ -371,15 +278,6 @@ class Reporter(Generic[Item]):
             if abs(shift) > READING_CLOCK_TOLERANCE_S * NS:
                 t_ns += shift
         return utc_text(t_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class _Unsaved:
-    """An alert on its way to the outbox."""
-
-    event: EventPayload
-    open_events: list[dict[str, Any]] | None
-    decided_ns: int | None
 
 
 def open_after(open_now: Sequence[OpenEvent], later: Sequence[Transition]) -> list[OpenEvent]:
@@ -406,21 +304,6 @@ def open_after(open_now: Sequence[OpenEvent], later: Sequence[Transition]) -> li
                 )
             )
     return before
-
-
-_CLOSED = {"normal": "normal again", "restart": "not there any more after a restart", "recovered": "recovered"}
-
-
-def closing_words(transition: Transition) -> str:
-    """Return what is said of an event that is over."""
-    return f"{_CLOSED.get(transition.reason, 'over')}: {transition.detail}".removesuffix(": ")
-
-
-def with_level(said: str, transition: Transition) -> str:
-    """Return the words for something strange with how strange it is."""
-    if transition.gross and transition.life is Life.OPEN:
-        return f"{said} (gross: far outside all that is normal, not waited for)"
-    return said if transition.level is None else f"{said} (level {transition.level:.2f}, threshold 0.50)"
 
 
 def severity(transition: Transition) -> Severity:

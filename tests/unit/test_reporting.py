@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent import readings_account, reporting
+from edge_agent import readings_account, unsaved
 from edge_agent.contract.records import NS, Channel, Decision, EventKind, Fault, Life, Stage, Transition, Unknown
 from edge_agent.contract.wire import ClockState, ModelRef, Severity
 from edge_agent.readings_account import ReadingsAccount
@@ -258,7 +258,7 @@ def test_an_alert_that_can_never_be_committed_is_counted_and_holds_up_no_other()
 
 
 def test_what_waits_is_bounded_and_what_is_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "MOST_UNSAVED", 3)
+    monkeypatch.setattr(unsaved, "MOST_UNSAVED", 3)
     bench = Bench()
     bench.alerts.failing = OSError("gone")
     for _ in range(5):
