@@ -1,9 +1,7 @@
-"""Learning on site: a Gaussian where there is no model yet, and a recalibration of one that is there.
+"""Learning on site: a Gaussian where there is no model yet.
 
 `Learning` watches a stream without a bundle: it collects readings (state `calibrating`), fits the window Gaussian, and
 from then on decides with it. What it learned is a `SiteModel`, one file, so that a restart goes on watching.
-`recalibrate` makes the same kind of file for a stream with a bundle: it is bound to the digest of the graph and never
-touches the bundle.
 
 What was learned on site is `provisional` unless there was enough normal data to count alarms on
 (contract/calibration.py).
@@ -11,41 +9,27 @@ What was learned on site is `provisional` unless there was enough normal data to
 
 from __future__ import annotations
 
-import base64
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from edge_agent.contract import strict_json
-from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.calibration import Calibration, calibrate
+from edge_agent.contract.calibration import calibrate
 from edge_agent.contract.decision import Decider, DecisionRule, OpenEvent
-from edge_agent.contract.manifest import GraphSpec, InputSpec
-from edge_agent.contract.prefilter import Mode, Prefilter, independent_windows
+from edge_agent.contract.manifest import InputSpec
+from edge_agent.contract.prefilter import Mode, Prefilter
 from edge_agent.contract.records import Block, Channel, Decision, Doubles, Fault, Floats, Times, Unknown, WindowBatch
 from edge_agent.contract.windows import Windower, measured_rate_hz, stuck_limits
-from edge_agent.errors import BundleError, ManifestError
-from edge_agent.files import replace_file
-from edge_agent.pipeline import Pipeline, PrefilterSettings, bundle_pipeline
-from edge_agent.ports import Scorer
+from edge_agent.pipeline import Pipeline
+from edge_agent.site_model import SiteModel
 
 LEAST_READINGS, MOST_READINGS = 100, 1_000_000
 """Readings to learn from: fewer say nothing of a machine, more do not fit beside it in the memory of a small one."""
 
-MAX_SITE_BYTES = 96 << 20
-"""Largest site file read: the prefilter of 512 channels has 52 MB of precision matrix, a third more in base64."""
-
 PROVISIONAL_K = 5.0
 """Factor of the provisional threshold of a Gaussian alone: its distances have longer tails than the scores of a
 network."""
-
-LEAST_P = 1e-12
-"""Smallest probability that a limit of the prefilter is carried over with."""
 
 MIN_WINDOWS = 8
 """Windows that do not overlap below which no spread can be told from chance."""
@@ -86,67 +70,6 @@ class LearningSettings:
             raise ValueError(f"rate_hz must be above 0 and at most 1e6, got {self.rate_hz}")
         if not 0 < self.alarms_per_day <= 1e6:  # noqa: PLR2004 - as in the manifest
             raise ValueError(f"alarms_per_day must be above 0 and at most 1e6, got {self.alarms_per_day}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteModel:
-    """What was learned on site."""
-
-    input: InputSpec
-    calibration: Calibration
-    prefilter: Prefilter
-    graph_sha256: str = ""
-    """Digest of the graph it belongs to; empty: the Gaussian alone."""
-    created: str = ""
-    """UTC, ISO 8601."""
-
-    def save(self, path: Path) -> None:
-        """Write the file so that a power cut leaves the old one or the new one."""
-        document = {
-            "input": strict_json.plain(self.input),
-            "calibration": self.calibration.to_dict(),
-            "prefilter": base64.b64encode(self.prefilter.to_bytes()).decode("ascii"),
-            "graph_sha256": self.graph_sha256,
-            "created": self.created,
-        }
-        replace_file(path, json.dumps(document).encode())
-
-    @classmethod
-    def load(cls, path: Path) -> SiteModel:
-        """Read the file.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ManifestError: it is not what `save` wrote.
-        """
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise ManifestError(f"{path} cannot be read: {error}") from error
-        try:
-            document = strict_json.parse(content, place=path.name, max_bytes=MAX_SITE_BYTES)
-            stored = strict_json.read(_SiteFile, document, path.name)
-            prefilter = Prefilter.from_npz(base64.b64decode(stored.prefilter, validate=True))
-        except (ValueError, BundleError) as error:
-            raise ManifestError(f"{path}: not a site calibration ({error}); remove it and calibrate again") from error
-        return cls(
-            input=stored.input,
-            calibration=stored.calibration,
-            prefilter=prefilter,
-            graph_sha256=stored.graph_sha256,
-            created=stored.created,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SiteFile:
-    input: InputSpec
-    calibration: Calibration
-    prefilter: str
-    graph_sha256: str
-    created: str
 
 
 @dataclass(slots=True)
@@ -334,68 +257,3 @@ def _faults_only(new_id: Callable[[], str]) -> Decider:
     rule = DecisionRule(n=1, m=1, hold_off_s=FAULT_HOLD_OFF_S)
     never_asked = calibrate(np.zeros(1), np.zeros(1, np.int64), alarms_per_day=1, n=1, m=1, join_s=1, k=1)
     return Decider(rule, never_asked, 1.0, new_id)
-
-
-def recalibrate(bundle: Bundle, spec: GraphSpec, scorer: Scorer, blocks: Sequence[Block], created: str) -> SiteModel:
-    """Fit prefilter and threshold of a bundle to normal readings of this site.
-
-    Args:
-        bundle: the stream's.
-        spec: the graph of it that runs here.
-        scorer: that graph, loaded.
-        blocks: normal readings, oldest first.
-        created: UTC, ISO 8601.
-
-    Raises:
-        ValueError: too few usable windows; the message says what was wrong with the rest.
-    """
-    decision, old = bundle.manifest.decision, bundle.prefilter()
-    windows, _, problems = windows_of(bundle.manifest.input, blocks)
-    pipeline = bundle_pipeline(
-        bundle, spec, scorer, new_id=lambda: "calibration", prefilter=PrefilterSettings(mode=Mode.WATCH)
-    )
-    decided = [one for block in blocks for one in pipeline.feed(block) if one.fault is None and one.score is not None]
-    if independent_windows(windows) < MIN_WINDOWS or not decided:
-        why = f": {problems[0]}" if problems else ""
-        usable = f"{len(decided)} usable windows came from {sum(map(len, blocks))} readings"
-        raise ValueError(f"only {usable}; {MIN_WINDOWS} that do not overlap are needed{why}")
-    prefilter = refit(old, windows)
-    calibration = calibrate(
-        np.array([one.score for one in decided], np.float64),
-        np.array([one.t_ns for one in decided], np.int64),
-        alarms_per_day=decision.alarms_per_day,
-        n=decision.rule.n,
-        m=decision.rule.m,
-        join_s=bundle.manifest.input.window_s + decision.rule.hold_off_s,
-        k=spec.calibration.k,
-    )
-    return SiteModel(
-        input=bundle.manifest.input,
-        calibration=calibration,
-        prefilter=prefilter,
-        graph_sha256=spec.sha256,
-        created=created,
-    )
-
-
-def refit(old: Prefilter, windows: Floats) -> Prefilter:
-    """Fit the prefilter anew; its limits keep the probability under the predictive distribution that they had."""
-    fresh = Prefilter.fit(windows, names=old.names).with_mode(old.mode)
-    before, now = old.gaussian.predictive(), fresh.gaussian.predictive()
-    lower, upper = (
-        now.limit(min(max(before.survival(limit), LEAST_P), 1 - LEAST_P)) for limit in (old.lower, old.upper)
-    )
-    highest = float(np.max(fresh.distances(windows)))
-    return fresh.with_limits(lower, max(upper, highest))
-
-
-def figures(calibration: Calibration) -> dict[str, Any]:
-    """Return what a person compares of two calibrations."""
-    return {
-        "grade": str(calibration.grade),
-        "threshold": calibration.threshold,
-        "median": calibration.median,
-        "alarms_per_day": calibration.alarms_per_day,
-        "normal_days": calibration.normal_days,
-        "hours_needed": calibration.hours_needed,
-    }

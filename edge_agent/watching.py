@@ -1,13 +1,13 @@
 """One watched stream put together: its model, its source, its reporter, its threads.
 
 What watches, best first: a graph of the installed bundle -> of the one before -> the bundle's Gaussian -> a Gaussian
-learned on site. Everything below the first is said in the stream's state and in `health`:
+learned on site. Which graph that is, `graph_choice.py` says. Everything below the first is said in the stream's state
+and in `health`:
 
 - A graph of the bundle before is a proven network, so its decisions stand without a fault; that it watches, and why, is
   the `detail` of every state. (The fault `model` would hide the difference to a device without any network.)
 - A Gaussian alone decides under the fault `model`.
 - An on-site calibration that is for another graph or input is not used; the bundle's own is, and the `detail` says so.
-  Where one graph of the bundle is the one it is for, that one runs, even if another is faster today.
 
 A source whose channels, order or units are not the bundle's is a sensor fault for as long as that is so: scoring a
 pressure as a temperature helps nobody.
@@ -19,27 +19,26 @@ events that are open.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edge_agent.backoff import Backoff
 from edge_agent.block_reader import BlockReader
 from edge_agent.config import StreamSettings
-from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.calibration import Calibration
-from edge_agent.contract.manifest import GraphSpec
-from edge_agent.contract.records import Block, Channel, Decision, Fault, Unknown
+from edge_agent.contract.records import Block, Decision, Fault, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo, utc_text
-from edge_agent.errors import BundleError, ManifestError, ScoringError
-from edge_agent.found_bundle import Found, find_bundle, first_readable
-from edge_agent.on_site import Learning, SiteModel, gaussian_pipeline
+from edge_agent.errors import BundleError, ManifestError
+from edge_agent.found_bundle import find_bundle
+from edge_agent.graph_choice import Choice, GraphChoice, channel_problem
+from edge_agent.on_site import Learning, gaussian_pipeline
 from edge_agent.pipeline import Pipeline, bundle_pipeline
-from edge_agent.ports import Clock, Scorer, Source
+from edge_agent.ports import Clock, Source
 from edge_agent.readings_account import ReadingsAccount, ReadingsKeeper
 from edge_agent.reporting import Reporter
-from edge_agent.scoring.selection import choose
+from edge_agent.site_model import LEARNED_FILE, SiteModel, site_of
 from edge_agent.sources.settings import make_source
 from edge_agent.stream import Stream
 from edge_agent.supervised_loop import Supervision
@@ -51,63 +50,6 @@ _log = logging.getLogger(__name__)
 UNKNOWN_SILENCE_S = 600.0
 """Silence that is reported while nobody knows how often the sensor speaks, seconds: three readings of a 3-minute
 sensor."""
-SITE_FILE = "site.json"
-"""Name of the on-site calibration in the stream's folder."""
-LEARNED_FILE = "learned.json"
-"""Name of the Gaussian learned on site where there is no bundle."""
-
-
-def channel_problem(mine: Sequence[Channel], wanted: Sequence[Channel]) -> str:
-    """Say how the channels of a source differ from a bundle's in name, order or unit; empty where they do not.
-
-    A unit that one of them does not tell is no difference.
-    """
-    names, expected = [c.name for c in mine], [c.name for c in wanted]
-    if names != expected:
-        hint = " in another order" if sorted(names) == sorted(expected) else ""
-        return f"the source gives the channels {', '.join(names)}; the bundle wants {', '.join(expected)}{hint}"
-    units = [
-        f"{a.name} in {a.unit!r} instead of {b.unit!r}"
-        for a, b in zip(mine, wanted, strict=True)
-        if a.unit and b.unit and a.unit != b.unit
-    ]
-    return f"the source gives {', '.join(units)}" if units else ""
-
-
-def bundle_scorer(bundle: Bundle, settings: StreamSettings) -> tuple[GraphSpec, Scorer, dict[str, Any]]:
-    """Choose and load the graph to run here.
-
-    Raises:
-        ScoringError: none may run.
-    """
-    trial, scorer, _ = choose(bundle, settings.scoring)
-    return trial.spec, scorer, scorer.describe()
-
-
-def site_model(folder: Path, spec: GraphSpec) -> SiteModel | None:
-    """Return the on-site calibration of a stream, where there is one for this very graph."""
-    try:
-        site = SiteModel.load(folder / SITE_FILE)
-    except FileNotFoundError:
-        return None
-    except ManifestError as error:
-        _log.warning("%s", error)
-        return None
-    if site.graph_sha256 != spec.sha256:
-        _log.warning("%s is for another graph and is not used; calibrate again", folder / SITE_FILE)
-        return None
-    return site
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
-    """A bundle and the graph of it that runs; without a scorer, its Gaussian watches alone."""
-
-    bundle: Bundle
-    spec: GraphSpec
-    scorer: Scorer | None
-    problem: str
-    """Why nothing better runs."""
 
 
 class WatchedStream(Watched):
@@ -151,7 +93,7 @@ class WatchedStream(Watched):
         self._account = ReadingsAccount(name, self.source.channels, keeper)
         self.reporter = reporter(self._account, self.source.own_time)
         self._describe: dict[str, Any] = {}
-        self._chosen: tuple[Bundle, str, str] | None = None
+        self._graphs = GraphChoice(name, settings.scoring, folder, self.source.channels)
         self._learned: SiteModel | None = None
         self._learning: Learning | None = None
         self._mismatch = channel_problem(self.source.channels, spec.channels) if spec else ""
@@ -215,7 +157,7 @@ class WatchedStream(Watched):
         """Return the best that can watch and what to note about it, or None: learn first."""
         problem = self._found.problem
         if self._found.bundle is not None:
-            choice = self._choose(self._found.bundle)
+            choice = self._graphs.choose(self._found.bundle, self._found.others, self._found.problem)
             try:
                 return self._bundle_pipeline(choice)
             except BundleError as error:
@@ -240,74 +182,14 @@ class WatchedStream(Watched):
             return None
         return learned
 
-    def _choose(self, first: Bundle) -> _Choice:
-        """Return the first bundle of which a graph runs here, without a scorer where there is none."""
-        if self._chosen is not None:
-            bundle, graph, problem = self._chosen
-            try:
-                return self._load(bundle, graph, problem)
-            except (ScoringError, BundleError) as error:
-                _log.warning("stream %s: the %s graph does not load again: %s", self.name, graph, error)
-        problems = [self._found.problem] if self._found.problem else []
-        found: Found[Bundle] = Found(bundle=first, others=self._found.others)
-        while found.bundle is not None:
-            try:
-                return self._load(found.bundle, self._preferred(found.bundle), "; ".join(problems))
-            except (ScoringError, BundleError) as error:
-                manifest = found.bundle.manifest
-                problems.append(f"{manifest.name} {manifest.version}: {error}")
-                found = self._next_bundle(found.others, problems)
-        problem = "; ".join(problems)
-        _log.error("stream %s: %s; the Gaussian watches alone", self.name, problem)
-        return _Choice(bundle=first, spec=first.manifest.graphs[0], scorer=None, problem=problem)
-
-    def _next_bundle(self, places: tuple[Path, ...], problems: list[str]) -> Found[Bundle]:
-        """Return the next bundle that can be read and is for the channels of the source."""
-        found = first_readable(places, problems, Bundle.read)
-        while found.bundle is not None:
-            wrong = channel_problem(self.source.channels, found.bundle.manifest.input.channels)
-            if not wrong:
-                break
-            problems.append(f"{found.bundle.manifest.name} {found.bundle.manifest.version}: {wrong}")
-            found = first_readable(found.others, problems, Bundle.read)
-        return found
-
-    def _preferred(self, bundle: Bundle) -> str:
-        """Return the graph to run: the one that was calibrated on site, where the settings leave it open."""
-        site, _ = self._site(bundle)
-        if site is None or self._settings.scoring.graph != "auto":
-            return self._settings.scoring.graph
-        own = [spec.format for spec in bundle.manifest.graphs if spec.sha256 == site.graph_sha256]
-        return str(own[0]) if own else "auto"
-
-    def _load(self, bundle: Bundle, graph: str, problem: str) -> _Choice:
-        """Load a graph of a bundle; where the preferred one does not run here, any other.
-
-        Raises:
-            ScoringError: none may run.
-            BundleError: the bundle's golden data cannot be read.
-        """
-        settings = replace(self._settings, scoring=replace(self._settings.scoring, graph=graph))
-        try:
-            spec, scorer, self._describe = bundle_scorer(bundle, settings)
-        except ScoringError as error:
-            if graph == self._settings.scoring.graph:
-                raise
-            _log.warning("stream %s: the %s graph does not run here: %s", self.name, graph, error)
-            spec, scorer, self._describe = bundle_scorer(bundle, self._settings)
-        self._chosen = bundle, str(spec.format), problem
-        return _Choice(
-            bundle=bundle, spec=spec, scorer=SupervisedScorer(scorer, self.stream, self._supervision), problem=problem
-        )
-
-    def _bundle_pipeline(self, choice: _Choice) -> tuple[Pipeline, str]:
+    def _bundle_pipeline(self, choice: Choice) -> tuple[Pipeline, str]:
         """Return the pipeline of a bundle and what to note about it.
 
         Raises:
             BundleError: its prefilter cannot be read.
         """
         manifest = choice.bundle.manifest
-        site, note = self._site(choice.bundle)
+        site, note = site_of(self._folder, choice.bundle)
         if site is not None and choice.scorer is not None and site.graph_sha256 != choice.spec.sha256:
             site, note = None, "the on-site calibration is for another graph and is not used: calibrate again"
         notes = [note] if note else []
@@ -315,10 +197,11 @@ class WatchedStream(Watched):
             notes.insert(0, f"{manifest.name} {manifest.version} watches, since {choice.problem}")
         for each in notes:
             _log.warning("stream %s: %s", self.name, each)
+        self._describe = choice.scorer.describe() if choice.scorer else {}
         pipeline = bundle_pipeline(
             choice.bundle,
             choice.spec,
-            choice.scorer,
+            SupervisedScorer(choice.scorer, self.stream, self._supervision) if choice.scorer else None,
             decision=self._settings.decision,
             prefilter=self._settings.prefilter,
             new_id=self._new_id,
@@ -328,19 +211,6 @@ class WatchedStream(Watched):
         )
         self.reporter.model = ModelRef(name=manifest.name, version=manifest.version, sha256=choice.bundle.sha256)
         return pipeline, "; ".join(notes)
-
-    def _site(self, bundle: Bundle) -> tuple[SiteModel | None, str]:
-        """Return the on-site calibration, where there is one that fits the bundle, and else why not."""
-        try:
-            site = SiteModel.load(self._folder / SITE_FILE)
-        except FileNotFoundError:
-            return None, ""
-        except ManifestError as error:
-            return None, str(error)
-        rule = bundle.manifest.decision.rule
-        if site.input != bundle.manifest.input or (site.calibration.n, site.calibration.m) != (rule.n, rule.m):
-            return None, "the on-site calibration is for another bundle and is not used: calibrate again"
-        return site, ""
 
     def _begin(self, pipeline: Pipeline, note: str = "") -> None:
         """Watch with this pipeline from now on, going on with the events that were open."""

@@ -24,15 +24,16 @@ from edge_agent.contract.windows import measured_rate_hz
 from edge_agent.contract.words import duration
 from edge_agent.errors import BundleError, EdgeAgentError, Problem, ScoringError
 from edge_agent.found_bundle import Found, find_bundle, find_frame_bundle
+from edge_agent.graph_choice import channel_problem
 from edge_agent.ports import Source
 from edge_agent.scoring.frame_selection import choose_frame_graph
+from edge_agent.scoring.selection import choose
 from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.discovery import unstable_name
 from edge_agent.sources.serial import SerialSettings
 from edge_agent.vision.cadence import LATE
 from edge_agent.vision.camera_health import CameraFault, CameraHealthSettings
 from edge_agent.vision.camera_view import HEIGHT, WIDTH, View
-from edge_agent.watching import bundle_scorer, channel_problem
 
 RATE_TOLERANCE = 0.1
 """Relative difference of a source's rate from the bundle's that is refused, as at run time."""
@@ -88,7 +89,7 @@ def check_bundle(settings: Settings, name: str) -> Iterator[Problem]:
         yield from _installed(frames, name, lambda bundle: choose_frame_graph(bundle, stream.scoring))
         return
     found = find_bundle(stream, folder)
-    yield from _installed(found, name, lambda bundle: bundle_scorer(bundle, stream))
+    yield from _installed(found, name, lambda bundle: choose(bundle, stream.scoring))
     if (
         found.bundle
         and stream.channels

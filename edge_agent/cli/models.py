@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from edge_agent.config import Settings, StreamSettings
     from edge_agent.contract.calibration import Calibration
     from edge_agent.contract.records import Block
-    from edge_agent.on_site import SiteModel
     from edge_agent.scoring.selection import Trial
     from edge_agent.scoring.settings import ScoringSettings
+    from edge_agent.site_model import SiteModel
 
 B = TypeVar("B", Bundle, FrameBundle, Bundle | FrameBundle)
 
@@ -60,8 +60,8 @@ def install(arguments: argparse.Namespace) -> int:
 
 def _stream_problem(own: StreamSettings, bundle: Bundle | FrameBundle) -> str:
     """Return why a bundle cannot watch a stream; empty where it can."""
+    from edge_agent.graph_choice import channel_problem
     from edge_agent.sources.frame_settings import FRAME_KINDS
-    from edge_agent.watching import channel_problem
 
     manifest, source = bundle.manifest, own.source.kind
     if (manifest.kind == "frame") is not (source in FRAME_KINDS):
@@ -93,8 +93,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
     """Fit prefilter and threshold to normal readings of this site, or undo that."""
     from edge_agent.cli.service import pick_stream
     from edge_agent.config import config_path, load
-    from edge_agent.on_site import figures
-    from edge_agent.watching import SITE_FILE
+    from edge_agent.recalibration import figures
+    from edge_agent.site_model import SITE_FILE
 
     settings = load(config_path(arguments.config))
     stream = pick_stream(settings, arguments.stream)
@@ -139,9 +139,10 @@ def _fit(settings: Settings, stream: str, arguments: argparse.Namespace) -> tupl
     """Return the graph that runs here, the calibration in use, and the one of these readings."""
     from edge_agent.cli.reading import blocks_for, open_source, replay_source
     from edge_agent.found_bundle import find_bundle
-    from edge_agent.on_site import recalibrate
+    from edge_agent.graph_choice import channel_problem
+    from edge_agent.recalibration import recalibrate
     from edge_agent.scoring.selection import choose
-    from edge_agent.watching import channel_problem, site_model
+    from edge_agent.site_model import site_model
 
     own, folder = settings.streams[stream], settings.stream_path(stream)
     found = find_bundle(own, folder)

@@ -22,7 +22,7 @@ from edge_agent.found_bundle import find_bundle
 from edge_agent.pipeline import Pipeline, bundle_pipeline
 from edge_agent.scoring.selection import choose
 from edge_agent.scoring.settings import ScoringSettings
-from edge_agent.watching import site_model
+from edge_agent.site_model import site_model
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".mjpg", ".mjpeg", ".webm", ".ts")
 """Names of videos end like this; whatever else a file is, readings are looked for in it."""

@@ -288,7 +288,7 @@ def test_no_bundle_yet_is_a_note(config: Path):
 
 
 def test_channels_in_another_order_are_a_problem(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("edge_agent.cli.checks.bundle_scorer", lambda *_: None)
+    monkeypatch.setattr("edge_agent.cli.checks.choose", lambda *_: None)
     bundle = tmp_path / "b.bundle"
     bundle.write_bytes(bundle_bytes())
     found = f'[streams.pump]\nbundle = "{bundle}"'
@@ -299,7 +299,7 @@ def test_channels_in_another_order_are_a_problem(config: Path, tmp_path: Path, m
 
 
 def test_a_unit_that_nobody_tells_is_no_problem(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("edge_agent.cli.checks.bundle_scorer", lambda *_: None)
+    monkeypatch.setattr("edge_agent.cli.checks.choose", lambda *_: None)
     (tmp_path / "b.bundle").write_bytes(bundle_bytes())
     found = f'[streams.pump]\nbundle = "{tmp_path / "b.bundle"}"'
     text = SETTINGS.replace("[streams.pump]", found)
@@ -311,7 +311,7 @@ def test_a_runtime_that_is_missing_is_a_problem(config: Path, tmp_path: Path, mo
     def missing(*_: object) -> None:
         raise ScoringError("no TFLite runtime")
 
-    monkeypatch.setattr("edge_agent.cli.checks.bundle_scorer", missing)
+    monkeypatch.setattr("edge_agent.cli.checks.choose", missing)
     (tmp_path / "b.bundle").write_bytes(bundle_bytes())
     text = SETTINGS.replace("[streams.pump]", f'[streams.pump]\nbundle = "{tmp_path / "b.bundle"}"')
     assert "no TFLite runtime" in problems_of(text)["streams.pump.scoring"].message

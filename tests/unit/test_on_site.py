@@ -19,16 +19,14 @@ from edge_agent.on_site import (
     FAULT_HOLD_OFF_S,
     Learning,
     LearningSettings,
-    SiteModel,
-    figures,
     gaussian_pipeline,
     learn,
-    recalibrate,
-    refit,
     unseen_distances,
 )
+from edge_agent.recalibration import figures, recalibrate, refit
 from edge_agent.scoring.selection import choose
 from edge_agent.scoring.settings import ScoringSettings
+from edge_agent.site_model import SiteModel
 from edge_agent.sources.pump import PUMP_CHANNELS, Pump, PumpFault, PumpFaultKind
 from tests.virtual_clock import EPOCH_NS
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent import watching as module
+from edge_agent import graph_choice
 from edge_agent.backoff import Backoff
 from edge_agent.config import StreamSettings
 from edge_agent.contract.bundle import Bundle
@@ -23,16 +23,18 @@ from edge_agent.contract.records import NS, Block, Channel, Fault, Unknown
 from edge_agent.contract.wire import ClockState
 from edge_agent.errors import BundleError, ScoringError
 from edge_agent.found_bundle import find_bundle
-from edge_agent.on_site import LearningSettings, SiteModel
+from edge_agent.graph_choice import channel_problem
+from edge_agent.on_site import LearningSettings
 from edge_agent.readings_account import ReadingsAccount
 from edge_agent.reporting import Reporter
 from edge_agent.scoring.settings import ScoringSettings
+from edge_agent.site_model import LEARNED_FILE, SITE_FILE, SiteModel
 from edge_agent.sources.pump import PUMP_CHANNELS, Pump, PumpFault, PumpFaultKind
 from edge_agent.sources.replay import ReplaySettings
 from edge_agent.supervised_scorer import SupervisedScorer
 from edge_agent.update.slots import Slots
 from edge_agent.watched import silence_s
-from edge_agent.watching import LEARNED_FILE, SITE_FILE, WatchedStream, channel_problem
+from edge_agent.watching import WatchedStream
 from tests.bundles import zipped
 from tests.fakes import Answers, KeptAlerts, KeptEvidence, KeptPayloads, Watched, broken
 from tests.virtual_clock import EPOCH_NS, VirtualClock
@@ -239,9 +241,9 @@ def test_a_watcher_made_again_runs_the_same_graph_without_choosing(
 ) -> None:
     bench = Bench(tmp_path, bundle=str(pump_bundle))
     asked: list[str] = []
-    choose = module.choose
+    choose = graph_choice.choose
     monkeypatch.setattr(
-        module, "choose", lambda bundle, settings: asked.append(settings.graph) or choose(bundle, settings)
+        graph_choice, "choose", lambda bundle, settings: asked.append(settings.graph) or choose(bundle, settings)
     )
     bench.watched._make_watcher()
     assert asked == ["float32"]
@@ -293,7 +295,7 @@ def test_a_graph_that_does_not_load_again_is_chosen_anew(
     def fail(*_: object) -> None:
         raise ScoringError("no memory")
 
-    monkeypatch.setattr(module, "choose", fail)
+    monkeypatch.setattr(graph_choice, "choose", fail)
     bench.watched._make_watcher()
     bench.read(Pump(seed=11).take(60))
     assert bench.state.fault == "model"
@@ -407,7 +409,7 @@ def test_an_on_site_calibration_that_does_not_fit_is_not_used_and_said(
 def test_the_graph_that_was_calibrated_on_site_is_preferred(tmp_path: Path, pump_bundle: Path) -> None:
     site_file(tmp_path, pump_bundle)
     bench = Bench(tmp_path, bundle=str(pump_bundle))
-    assert bench.watched._preferred(Bundle.read(pump_bundle)) == "float32"
+    assert bench.watched._graphs.preferred(Bundle.read(pump_bundle)) == "float32"
 
 
 def test_a_preferred_graph_that_does_not_run_leaves_any_other(
@@ -418,8 +420,8 @@ def test_a_preferred_graph_that_does_not_run_leaves_any_other(
             raise ScoringError("not this one")
         return really(bundle, settings)
 
-    really = module.choose
-    monkeypatch.setattr(module, "choose", choose)
+    really = graph_choice.choose
+    monkeypatch.setattr(graph_choice, "choose", choose)
     site_file(tmp_path, pump_bundle)
     bench = Bench(tmp_path, bundle=str(pump_bundle))
     bench.read(Pump(seed=11).take(60))
