@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.bundles import STATION, station_bundle, station_images
 from benchmarks.figures import Figure, main, medians
 from benchmarks.service import running_agent, status
+from edge_agent.camera_pipeline import CameraGraph, camera_pipeline, vision_of
 from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.frame_manifest import FrameGraphSpec
 from edge_agent.contract.frames import Frame
@@ -30,7 +31,6 @@ from edge_agent.vision.camera_health import CameraHealth, CameraHealthSettings
 from edge_agent.vision.frame_pipeline import FramePipeline
 from edge_agent.vision.frame_prefilter import FramePrefilter, FramePrefilterSettings
 from edge_agent.vision.settings import VisionSettings
-from edge_agent.watched_camera import CameraGraph, camera_pipeline, vision_of
 
 DETECTOR = "padim"
 """The recommended recipe."""

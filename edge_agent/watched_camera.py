@@ -13,46 +13,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from edge_agent.alerts.credentials import SecretError, read_secret
 from edge_agent.backoff import Backoff
+from edge_agent.camera_pipeline import camera_pipeline, choose_camera_graph, vision_of
 from edge_agent.config import StreamSettings
-from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.calibration import Calibration
-from edge_agent.contract.decision import DecisionRule
-from edge_agent.contract.frame_manifest import FrameGraphSpec
 from edge_agent.contract.frames import Frame, FrameScore, Pixels
-from edge_agent.contract.manifest_base import GraphFormat
 from edge_agent.contract.prefilter import Mode
-from edge_agent.contract.records import NS, Stage, Unknown
+from edge_agent.contract.records import NS, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth
-from edge_agent.errors import BundleError, ManifestError, ScoringError
+from edge_agent.errors import ManifestError
 from edge_agent.files import replace_file
-from edge_agent.found_bundle import Found, find_frame_bundle, next_frame_bundle
+from edge_agent.found_bundle import find_frame_bundle
 from edge_agent.frame_account import FrameAccount, FrameKeeper
 from edge_agent.frame_reader import FrameReader
 from edge_agent.frame_stream import FrameStream
 from edge_agent.mailbox import Mailbox
-from edge_agent.pipeline import DecisionSettings
 from edge_agent.ports import Clock, FrameScorer, FrameSource
 from edge_agent.reporting import Reporter
-from edge_agent.scoring.frame_selection import choose_frame_graph
 from edge_agent.sources.camera import NetworkCameraSettings
 from edge_agent.sources.frame_settings import FrameSourceSettings, make_frame_source
 from edge_agent.supervised_loop import Supervision
 from edge_agent.supervised_scorer import SupervisedScorer
-from edge_agent.vision.cadence import Cadence
 from edge_agent.vision.camera_health import CameraHealth
 from edge_agent.vision.camera_view import Reference
-from edge_agent.vision.frame_pipeline import FrameDecision, FramePipeline, Network
+from edge_agent.vision.frame_pipeline import FrameDecision, FramePipeline
 from edge_agent.vision.frame_prefilter import FramePrefilter, FramePrefilterSettings
-from edge_agent.vision.map_watch import MapWatch, Thresholds
-from edge_agent.vision.regions import LocalisationSettings
 from edge_agent.vision.scene_model import SceneModel
-from edge_agent.vision.settings import VisionSettings
 from edge_agent.watched import Watched, silence_s
 
 _log = logging.getLogger(__name__)
@@ -63,108 +54,6 @@ REFERENCE_FILE: Final = "camera.npz"
 """Name of the camera reference in the stream's folder."""
 SAVE_EVERY_S: Final = 600.0
 """Seconds between two saves of a scene that is followed: what is forgotten by a power cut, 25 kB written each time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CameraGraph:
-    """A graph that runs on this device."""
-
-    bundle: FrameBundle
-    spec: FrameGraphSpec
-    scorer: FrameScorer
-
-
-def choose_camera_graph(found: Found[FrameBundle], settings: StreamSettings) -> tuple[CameraGraph | None, str]:
-    """Load the first bundle of which a graph runs here; return it, and why nothing better does."""
-    problems = [found.problem] if found.problem else []
-    while found.bundle is not None:
-        bundle, manifest = found.bundle, found.bundle.manifest
-        try:
-            trial, scorer, _ = choose_frame_graph(bundle, settings.scoring)
-        except (ScoringError, BundleError) as error:
-            problems.append(f"{manifest.name} {manifest.version}: {error}")
-            found = next_frame_bundle(found.others, problems)
-        else:
-            return CameraGraph(bundle=bundle, spec=trial.spec, scorer=scorer), "; ".join(problems)
-    return None, "; ".join(problems)
-
-
-def vision_of(bundle: FrameBundle | None, asked: VisionSettings, decision: DecisionSettings) -> VisionSettings:
-    """Return how a camera is watched: what the settings say, and where they do not, the bundle."""
-    places, scene = asked.localisation, asked.prefilter
-    if bundle is not None:
-        frames, prefilter = bundle.manifest.input, bundle.manifest.prefilter
-        places = replace(places, masks=(*frames.masks, *places.masks), zones=places.zones or frames.zones)
-        scene = replace(scene, mode=scene.mode or prefilter.mode, max_skip_s=scene.max_skip_s or prefilter.max_skip_s)
-    scene = replace(
-        scene,
-        masks=(*scene.masks, *places.masks),
-        rule=decision.rule(scene.rule),
-        alarms_per_day=decision.alarms_per_day or scene.alarms_per_day,
-        k=decision.k or scene.k,
-    )
-    return replace(asked, localisation=places, prefilter=scene)
-
-
-def camera_pipeline(
-    graph: CameraGraph | None,
-    vision: VisionSettings,
-    *,
-    health: CameraHealth,
-    prefilter: FramePrefilter | None,
-    decision: DecisionSettings,
-    new_id: Callable[[], str],
-    problem: str = "",
-) -> FramePipeline:
-    """Return the pipeline of a camera as this device runs it.
-
-    Args:
-        graph: what scores; None: the prefilter decides.
-        vision: as `vision_of` gives it.
-        health: of the camera.
-        prefilter: made from the same settings.
-        decision: what the device changes of the bundle's decision.
-        new_id: makes event ids.
-        problem: why there is no graph where there should be one.
-    """
-    network, rule = None, vision.prefilter.rule
-    if graph is not None:
-        rule = decision.rule(graph.bundle.manifest.decision.rule)
-        network = _network(graph, vision.localisation, decision, rule, new_id)
-    return FramePipeline(
-        health=health,
-        prefilter=prefilter,
-        network=network,
-        rule=rule,
-        new_id=new_id,
-        localisation=vision.localisation,
-        model_problem=problem if graph is None else "",
-    )
-
-
-def _network(
-    graph: CameraGraph,
-    places: LocalisationSettings,
-    decision: DecisionSettings,
-    rule: DecisionRule,
-    new_id: Callable[[], str],
-) -> Network:
-    frames, of_map = graph.bundle.manifest.input, graph.spec.map_calibration
-    score = _asked(graph.spec, graph.spec.calibration, decision)
-    thresholds = Thresholds(score=score, map=_asked(graph.spec, of_map, decision) if of_map else score)
-    watch = MapWatch(
-        thresholds, rule, frames.interval_s, new_id, settings=places, stage=Stage.NETWORK, classes=frames.classes
-    )
-    cadence = Cadence(frames.interval_s, frames.warm_up) if graph.scorer.streaming else None
-    return Network(scorer=graph.scorer, watch=watch, cadence=cadence)
-
-
-def _asked(spec: FrameGraphSpec, base: Calibration, decision: DecisionSettings) -> Calibration:
-    """Return the threshold for what this device asks; no rate stands behind one of a graph that an Edge TPU runs."""
-    calibration = decision.calibration(base)
-    if spec.format is GraphFormat.EDGETPU:
-        return calibration.with_threshold(calibration.threshold)
-    return calibration
 
 
 class SupervisedFrameScorer(SupervisedScorer[Pixels, FrameScore]):

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edge_agent.camera_pipeline import camera_pipeline, choose_camera_graph, vision_of
 from edge_agent.cli.models import read_bundle
 from edge_agent.cli.parser import EXIT_FAILED
 from edge_agent.cli.reading import frames_for, tell_losses
@@ -33,7 +34,7 @@ from edge_agent.vision.camera_health import CameraHealth
 from edge_agent.vision.frame_pipeline import FrameDecision, FramePipeline
 from edge_agent.vision.frame_prefilter import FramePrefilter
 from edge_agent.vision.scene_model import SceneModel
-from edge_agent.watched_camera import SCENE_FILE, camera_pipeline, choose_camera_graph, vision_of
+from edge_agent.watched_camera import SCENE_FILE
 
 
 def replay_frames(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_agent.backoff import Backoff
+from edge_agent.camera_pipeline import CameraGraph, camera_pipeline
 from edge_agent.config import StreamSettings
 from edge_agent.contract import strict_json
 from edge_agent.contract.bundle import FrameBundle
@@ -37,9 +38,7 @@ from edge_agent.watched_camera import (
     REFERENCE_FILE,
     SAVE_EVERY_S,
     SCENE_FILE,
-    CameraGraph,
     WatchedCamera,
-    camera_pipeline,
     camera_silence_s,
 )
 from tests.fakes import KeptAlerts, KeptEvidence, KeptPayloads, Watched
