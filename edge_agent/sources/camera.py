@@ -11,7 +11,7 @@ from typing import ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from edge_agent.contract.frames import Pixels
-from edge_agent.errors import SourceUnavailable
+from edge_agent.errors import FrameError, SourceUnavailable
 from edge_agent.sources.formats import in_range, one_of
 from edge_agent.sources.opencv import LONGEST_CALL_S, VideoCapture, fourcc
 
@@ -20,6 +20,10 @@ BY_ID = Path("/dev/v4l/by-id")
 
 SHORTEST_WAIT_S = 0.05
 """Wait after a read that failed at once, so that a camera that answers with errors does not take a whole core."""
+
+MOST_BROKEN = 3
+"""Reads of a stream in a row that may fail at once: a picture that does not decode looks to OpenCV as the stream's end,
+and cheap cameras send one now and then."""
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 """What an address may begin with: FFmpeg knows many more, some of which read files or join several."""
@@ -135,15 +139,24 @@ class V4L2Device:
 
 
 class NetworkDevice:
-    """An open stream of the network."""
+    """An open stream of the network.
 
-    def __init__(self, settings: NetworkCameraSettings, password: str = "") -> None:
+    What FFmpeg does with a picture that is not as those before: one of another size is brought to the size of the first
+    (until the stream is opened anew), and of a JPEG that was cut short the rest is grey. What is no picture is dropped.
+    """
+
+    def __init__(
+        self, settings: NetworkCameraSettings, password: str = "", now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         """Open it, waiting at most `stall_s`.
 
         Raises:
             SourceUnavailable: it does not open; the message says what to do.
         """
         self._name = settings.shown
+        self._stall_s = settings.stall_s
+        self._now_s = now_s
+        self._failed = 0
         longest_ms = settings.stall_s * 1e3
         limits = {"OPEN_TIMEOUT_MSEC": longest_ms, "READ_TIMEOUT_MSEC": longest_ms}
         try:
@@ -154,9 +167,14 @@ class NetworkDevice:
 
     def read(self, timeout_s: float) -> Pixels | None:  # noqa: ARG002 - the decoder waits `stall_s` at most
         """Wait for a picture."""
-        if not self._capture.grab():
+        began_s = self._now_s()
+        if self._capture.grab():
+            self._failed = 0
+            return self._capture.retrieve()
+        self._failed += 1
+        if self._failed >= MOST_BROKEN or self._now_s() - began_s > self._stall_s / 2:
             raise SourceUnavailable(f"{self._name} ended or gave no frame in time")
-        return self._capture.retrieve()
+        raise FrameError("a picture that does not decode, or the end of the stream")
 
     def close(self) -> None:
         """Release it."""

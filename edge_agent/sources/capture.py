@@ -57,12 +57,14 @@ class CaptureSource:
         self._device: Device | None = None
         self._heard_ns = 0
         self._last_ns = 0
+        self._unusable = ""
 
     def open(self) -> None:
         """Open the device."""
         self.close()
         self._device = self._open_device()
         self._heard_ns = self._clock.monotonic_ns()
+        self._unusable = ""
 
     def read(self, timeout_s: float) -> Frame | None:
         """Wait for the next frame."""
@@ -72,13 +74,16 @@ class CaptureSource:
             pixels = self._device.read(timeout_s)
         except FrameError as error:
             self._counters.drop(str(error))
+            self._unusable = f" that can be used ({error})"
             pixels = None
         now_ns = self._clock.monotonic_ns()
         if pixels is None:
             if now_ns - self._heard_ns > self._stall_s * NS:
-                raise SourceUnavailable(f"{self._name} gave no frame for {self._stall_s:g} s: opening it anew")
+                raise SourceUnavailable(
+                    f"{self._name} gave no frame{self._unusable} for {self._stall_s:g} s: opening it anew"
+                )
             return None
-        self._heard_ns = now_ns
+        self._heard_ns, self._unusable = now_ns, ""
         self._last_ns = max(self._last_ns + 1, self._arrival.now_ns())
         return self._counters.frame(pixels, self._last_ns)
 

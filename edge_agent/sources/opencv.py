@@ -74,7 +74,10 @@ class VideoCapture:
             raise SourceUnavailable("does not open")
 
     def grab(self) -> bool:
-        """Wait for the next frame; False: none came, the device or stream is gone, or the file has ended."""
+        """Wait for the next frame; False: none came, the device or stream is gone, or the file has ended.
+
+        A frame of a stream that does not decode is False, too, and the one after it may be well.
+        """
         return bool(self._capture.grab())
 
     def retrieve(self) -> Pixels:
@@ -83,7 +86,11 @@ class VideoCapture:
         Raises:
             FrameError: it cannot be used.
         """
-        ok, image = self._capture.retrieve()
+        cv2 = opencv()
+        try:
+            ok, image = self._capture.retrieve()
+        except cv2.error as error:
+            raise FrameError(f"a frame that does not decode: {error.err}") from error
         if not ok or image is None:
             raise FrameError("a frame that does not decode")
         return _rgb(image)

@@ -363,26 +363,61 @@ def test_a_stream_that_stalls_before_its_first_frame_does_not_open(build):
         rig.source.open()
 
 
-def test_rubbish_in_a_stream_is_no_frame(build):
+@pytest.mark.parametrize("rubbish", [b"rubbish" * 20, b"", b"\xff\xd8\xff\xd9", encoded(PICTURES[0], ".png")])
+def test_rubbish_in_a_stream_is_no_frame_and_counted_and_the_stream_goes_on(build, rubbish):
     rig = build(NetworkRig)
-    good = rig.server.pictures[0]
-    rig.server.pictures[:] = [good, good[: len(good) // 3], b"rubbish", good]
+    rig.server.pictures[:] = [rig.server.pictures[0]] * 2 + [rubbish]
     rig.source.open()
-    try:
-        frames = rig.read_all(6)
-    except SourceUnavailable:
-        frames = []
-    assert all(frame.size == (WIDTH, HEIGHT) for frame in frames)
+    frames = rig.read_all(6)
+    assert len(frames) == 6
+    for frame in frames:
+        assert np.abs(frame.pixels.astype(int) - PICTURES[0]).mean() <= rig.tolerance
+    assert rig.source.status()["frames_dropped"] >= 2
+    assert "does not decode" in rig.source.status()["last_error"]
+    assert rig.server.connections == 1
 
 
-def test_a_stream_may_change_its_size(build):
+def test_a_stream_of_rubbish_alone_is_gone(build):
     rig = build(NetworkRig)
-    larger = encoded(np.repeat(np.repeat(PICTURES[0], 2, axis=0), 2, axis=1), ".jpg")
-    rig.server.pictures[:] = [rig.server.pictures[0]] * 3 + [larger] * 50
     rig.source.open()
-    sizes = [frame.size for frame in rig.read_all(8)]
-    assert all(frame_size in {(WIDTH, HEIGHT), (2 * WIDTH, 2 * HEIGHT)} for frame_size in sizes)
-    assert len(sizes) == 8
+    rig.server.pictures[:] = [b"rubbish" * 20]
+    with pytest.raises(SourceUnavailable, match="ended"):
+        rig.read_all(1000)
+    assert rig.source.status()["frames_dropped"] == camera.MOST_BROKEN - 1
+
+
+def test_a_stream_of_pictures_too_small_says_so_when_it_is_given_up(build):
+    rig = build(NetworkRig)
+    rig.server.pictures[:] = [encoded(np.zeros((4, 4, 3), np.uint8), ".jpg")]
+    rig.source.open()
+    with pytest.raises(SourceUnavailable, match=r"no frame that can be used .* got 4 x 4"):
+        rig.read_all(1000)
+
+
+@pytest.mark.parametrize("scale", [2, 0.5, (1, 3)])
+def test_a_stream_that_changes_its_size_goes_on_at_the_first(build, scale):
+    rig = build(NetworkRig)
+    across, down = scale if isinstance(scale, tuple) else (scale, scale)
+    other = encoded(cv2.resize(PICTURES[3], None, fx=across, fy=down, interpolation=cv2.INTER_AREA), ".jpg")
+    rig.server.pictures[:] = [rig.server.pictures[0]] * 3 + [other] * 100
+    rig.source.open()
+    frames = rig.read_all(12)
+    assert {frame.size for frame in frames} == {(WIDTH, HEIGHT)}
+    assert np.abs(frames[-1].pixels.astype(int) - PICTURES[3]).mean() <= rig.tolerance
+    rig.source.close()
+    rig.server.pictures[:] = [other]
+    rig.source.open()
+    assert rig.read_all(1)[0].size == (WIDTH * across, HEIGHT * down)
+    assert rig.source.status()["size_changes"] == 1
+
+
+def test_a_grey_stream_is_read(build):
+    rig = build(NetworkRig)
+    grey = cv2.cvtColor(PICTURES[0], cv2.COLOR_RGB2GRAY)
+    rig.server.pictures[:] = [encoded(np.dstack([grey] * 3), ".jpg"), cv2.imencode(".jpg", grey)[1].tobytes()]
+    rig.source.open()
+    for frame in rig.read_all(4):
+        assert np.abs(frame.pixels.astype(int) - grey[..., np.newaxis]).mean() <= rig.tolerance
 
 
 def test_a_password_is_used_and_never_shown(build, monkeypatch):
@@ -460,6 +495,27 @@ def test_a_camera_that_gives_an_odd_picture_drops_it_and_goes_on(build):
     rig.source.open()
     assert [rig.source.read(0.1) is None for _ in range(3)] == [True, True, False]
     assert rig.source.status()["frames_dropped"] == 2
+
+
+def test_a_frame_that_opencv_fails_on_is_dropped(monkeypatch, tmp_path):
+    class Failing:
+        """OpenCV's own, on a pixel format that it takes for another."""
+
+        def __init__(self, *_: object) -> None:
+            self.release = self.isOpened = self.grab = lambda: True
+
+        def retrieve(self):
+            return cv2.cvtColor(np.zeros((4, 4, 2), np.uint8), cv2.COLOR_BGR2RGB)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Failing)
+    clock = VirtualClock()
+    source = make_frame_source(CameraSettings(device=str(tmp_path)), clock, clock.sleep)
+    source.open()
+    assert source.read(0.5) is None
+    assert "does not decode" in source.status()["last_error"]
+    clock.sleep(6.0)
+    with pytest.raises(SourceUnavailable, match=r"no frame that can be used .*does not decode"):
+        source.read(0.5)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.6])
