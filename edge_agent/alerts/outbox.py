@@ -14,8 +14,8 @@ What holds:
 6. A disk that cannot be written means RAM mode: a session of its own in memory, moved to disk when that heals. A full
    disk first gets back the reserve, so that deletions go on.
 
-Here is the choice between disk and memory, and what a failing disk asks for. Limits and reports are in
-`edge_agent.alerts.ledger`, the rows in `edge_agent.alerts.store`.
+Here is the choice between disk and memory, and what a failing disk asks for. The file is in
+`edge_agent.alerts.database`, limits and reports in `edge_agent.alerts.ledger`, the rows in `edge_agent.alerts.store`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edge_agent.alerts.database import Database, is_damage, is_full
 from edge_agent.alerts.ledger import Ledger
 from edge_agent.alerts.overflow import DropReason, Reporter
 from edge_agent.alerts.reserve import Reserve
 from edge_agent.alerts.settings import OutboxSettings
-from edge_agent.alerts.store import PAGE_BYTES, CorruptStoreError, Key, Record, Store
+from edge_agent.alerts.store import PAGE_BYTES, Key, Record, Store
 from edge_agent.contract.records import NS
 from edge_agent.contract.wire import (
     MAX_PAYLOAD_BYTES,
@@ -73,11 +74,6 @@ _STAMP_BYTES = 64
 _COMMITS = 1000
 """Commits that the time from decision to commit is judged by."""
 
-_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
-_PRIMARY = 0xFF
-"""Mask from SQLite's extended to its primary result codes."""
-
 T = TypeVar("T")
 
 
@@ -108,7 +104,8 @@ class Outbox:
         """
         self.notify: Callable[[], None] = lambda: None
         """Called after each commit, without the lock: the link sends what waits."""
-        self._path, self._settings, self._clock, self._streams = path, settings, clock, tuple(streams)
+        self._settings, self._clock, self._streams = settings, clock, tuple(streams)
+        self._database = Database(path, settings.max_bytes)
         self._reporter = Reporter(device=device, boot_id=boot_id, clock=clock, clock_state=clock_state)
         self._reserve = Reserve(path.with_name(path.name + ".reserve"))
         self._lock = threading.RLock()
@@ -116,7 +113,7 @@ class Outbox:
         self._disk: Ledger | None = None
         self._ram: Ledger | None = None
         self._on_ram = False
-        self._problem = self._damage = ""
+        self._problem = ""
         self._undeleted: set[Key] = set()
         self._dropped = 0
         self._commits_ms: deque[float] = deque(maxlen=_COMMITS)
@@ -310,9 +307,9 @@ class Outbox:
 
     def _disk_failed(self, error: Exception) -> None:
         """Do what the error asks for: a fresh database, room on the disk, or RAM mode."""
-        if _is_damage(error):
+        if is_damage(error):
             self._begin_afresh(error)
-        elif _code(error) != sqlite3.SQLITE_FULL or not self._relieve():
+        elif not is_full(error) or not self._relieve():
             self._go_to_ram(error)
 
     def _relieve(self) -> bool:
@@ -337,26 +334,10 @@ class Outbox:
     def _ledger(self, store: Store) -> Ledger:
         return Ledger(store, self._clock, self._reporter, self._run)
 
-    def _open_store(self) -> Store:
-        """Open the database; a damaged one is set aside first.
-
-        Raises:
-            sqlite3.Error: neither works.
-            OSError: the same.
-        """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return Store(self._path, self._settings.max_bytes)
-        except sqlite3.Error as error:
-            if not _is_damage(error):
-                raise
-            self._set_aside(error)
-            return Store(self._path, self._settings.max_bytes)
-
     def _open_disk(self) -> None:
         """Begin on disk, or in memory where that does not work."""
         try:
-            self._disk = self._ledger(self._open_store())
+            self._disk = self._ledger(self._database.open())
             self._report_damage(self._disk)
         except (sqlite3.Error, OSError) as error:
             self._go_to_ram(error)
@@ -368,7 +349,7 @@ class Outbox:
             self._disk.store.close()
             self._disk = None
         try:
-            self._set_aside(damage)
+            self._database.set_aside(damage)
         except OSError as error:
             self._go_to_ram(error)
         else:
@@ -376,31 +357,21 @@ class Outbox:
 
     def _report_damage(self, ledger: Ledger) -> None:
         """Say on every stream that alerts may be lost."""
-        if not self._damage:
+        damage = self._database.damage
+        if not damage:
             return
-        self._problem = f"the outbox was damaged and a new one was begun: {self._damage}"
+        self._problem = f"the outbox was damaged and a new one was begun: {damage}"
         _LOG.error("%s", self._problem)
         for stream in self._streams:
             dropped = Dropped(session="", ranges=(), count=0)
-            ledger.commit(self._reporter.event(stream, dropped, DropReason.CORRUPT, self._damage), None)
-        self._damage = ""
-
-    def _set_aside(self, damage: Exception) -> None:
-        """Rename the database and its log over an older damaged one, so that the disk stays bounded."""
-        aside = self._path.with_name(self._path.name + ".damaged")
-        for suffix in ("-wal", "-shm", ""):
-            part = self._path.with_name(self._path.name + suffix)
-            if part.exists():
-                part.replace(aside.with_name(aside.name + suffix))
-            else:
-                aside.with_name(aside.name + suffix).unlink(missing_ok=True)
-        self._damage = f"{damage}, kept as {aside.name}"
+            ledger.commit(self._reporter.event(stream, dropped, DropReason.CORRUPT, damage), None)
+        self._database.damage = ""
 
     def _heal(self) -> None:
         """Go back to disk if it can be written again, and take along what came in the meantime."""
         fresh: Store | None = None
         try:
-            fresh = self._open_store()
+            fresh = self._database.open()
             self._move(fresh)
         except (sqlite3.Error, OSError) as error:
             _LOG.debug("still no disk for the outbox: %s", error)
@@ -427,16 +398,6 @@ class Outbox:
                 for record in records:
                     target.insert(record)
             self._ram.store.delete([record.key for record in records])
-
-
-def _code(error: Exception) -> int:
-    """Return SQLite's primary result code; 0 for other errors."""
-    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-
-
-def _is_damage(error: Exception) -> bool:
-    """Say whether the file is the problem, and not the disk."""
-    return isinstance(error, CorruptStoreError) or _code(error) in _CORRUPT
 
 
 def _open_text(events: Sequence[dict[str, Any]]) -> str:
