@@ -134,7 +134,7 @@ class FrameCheck:
     learned: bool = False
     """Whether a scene was learned with this frame: the next is the first that is watched in it."""
     detail: str = ""
-    """In words, for the technician: what is being learned and how far it is."""
+    """In words, for the technician: how the scene changed, what is being learned and how far it is."""
 
     @property
     def fault(self) -> Fault | None:
@@ -237,7 +237,8 @@ class FramePrefilter:
         spacing_ns = self.settings.learn_s * NS / wanted
         if not self._kept or not 0 <= t_ns - self._kept[-1][0] < spacing_ns:
             self._kept.append((t_ns, features))
-        detail = f"learning the scene: {len(self._kept)} of {wanted} frames{self._problem}"
+        change = f"{_as_a_whole(look)}; " if look else ""
+        detail = f"{change}learning the scene: {len(self._kept)} of {wanted} frames{self._problem}"
         learned = len(self._kept) >= wanted and self._finish(t_ns)
         return FrameCheck(t_ns=t_ns, state=state, look=look, learned=learned, detail=detail)
 
@@ -261,3 +262,9 @@ class FramePrefilter:
             return False
         self.state, self._kept, self._problem, self._last_ns = SceneState.WATCHING, [], "", t_ns
         return True
+
+
+def _as_a_whole(look: Look) -> str:
+    """Return how another scene differs from the usual one, in words."""
+    light, share = (round(100 * part) for part in (look.light, look.share))
+    return f"light or view changed: light at {light} % of the usual, {share} % of the picture strange"

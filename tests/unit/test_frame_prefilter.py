@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,13 @@ def test_light_at_another_level_is_another_scene_from_its_first_frame_on_and_hea
 ) -> None:
     first = camera.see(scene.frame(light))
     assert (first.anomaly, first.fault) == (None, Fault.SCENE)
+    told = re.fullmatch(
+        r"light or view changed: light at (\d+) % of the usual, \d+ % of the picture strange; "
+        r"learning the scene: 1 of 40 frames",
+        first.detail,
+    )
+    assert told
+    assert int(told[1]) == pytest.approx(100 * light, rel=0.2)
     camera.see(*(scene.frame(light) for _ in range(SETTINGS.learn_frames - 1)))
     healed = camera.see(scene.frame(light))
     assert (healed.anomaly, healed.fault) == (False, None)
