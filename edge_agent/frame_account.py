@@ -31,10 +31,13 @@ MAX_KEPT_BYTES: Final = 1 << 20
 """Largest JPEG on disk: 1920 x 1080 at quality 90 takes some 500 kB, and 256 MiB of evidence hold 200 of these."""
 
 MOST_OF: Final = 2 / 3
-"""Share of width and height from which a region is over most of the picture rather than somewhere in it."""
+"""Share of width and height from which a region is across the picture rather than somewhere in it."""
 
 LIKELY: Final = 0.5
 """Probability from which the kind of a defect stands in the text: it is then likelier than all others together."""
+
+ACROSS: Final = "across the picture"
+"""Where such a region is."""
 
 _STRANGE = frozenset({EventKind.ANOMALY, EventKind.ANOMALY_UPDATE})
 _ROWS, _COLUMNS = ("upper", "", "lower"), ("left", "", "right")
@@ -143,7 +146,7 @@ class FrameAccount:
             if strange and pictures.heatmap is not None:
                 images[ImageKind.HEATMAP] = pictures.heatmap
             kept = self._keeper.keep_frame(
-                _note(self._stream, transition, self._seen, text, pictures.scale),
+                self._note(transition, self._seen, text, pictures.scale),
                 image=pictures.kept,
                 heatmap=images.get(ImageKind.HEATMAP),
                 values=self._seen.map if strange else None,
@@ -152,6 +155,42 @@ class FrameAccount:
             _log.warning("stream %s: no evidence of alert %s: %r", self._stream, transition.id, error)
             return None, {}
         return None if kept is None else str(kept), images
+
+    def _note(self, transition: Transition, seen: FrameDecision, text: str, scale: HeatScale | None) -> FrameNote:
+        own = seen.where.get(transition.id)
+        return FrameNote(
+            id=transition.id,
+            stream=self._stream,
+            event_type=str(transition.kind),
+            t_ns=seen.decision.t_ns,
+            text=text,
+            score=transition.score,
+            level=transition.level,
+            median=scale.median if scale else None,
+            threshold=scale.threshold if scale else None,
+            box=own.box if own else None,
+            class_=own.kind or None if own else None,
+            relative=self._relative(transition, own),
+            regions=tuple(
+                NotedRegion(
+                    box=each.box,
+                    score=each.score,
+                    area=each.area,
+                    zone=each.zone,
+                    class_=each.kind or None,
+                    class_score=each.kind_score if each.kind else None,
+                    relative=self._relative(transition, each),
+                )
+                for each in seen.regions
+            ),
+        )
+
+    def _relative(self, transition: Transition, region: Region | None) -> float | None:
+        """Return how strange a region is, between what is usual (0) and the threshold where it is (1)."""
+        held = self._calibration(transition, region)
+        if held is None or region is None:
+            return None
+        return round((region.score - held.median) / (held.threshold - held.median), 3)
 
     def _scale(self, seen: FrameDecision) -> HeatScale | None:
         """Return what the map of a frame is held against: of what gave it; None without a map."""
@@ -165,11 +204,11 @@ def place(box: Box) -> str:
     """Return where in the picture a box is, in words.
 
     >>> place((0.0, 0.1, 0.2, 0.3)), place((0.4, 0.8, 0.6, 1.0)), place((0.1, 0.0, 1.0, 0.9))
-    ('at the upper left', 'at the bottom', 'over most of the picture')
+    ('at the upper left', 'at the bottom', 'across the picture')
     """
     left, top, right, bottom = box
     if min(right - left, bottom - top) > MOST_OF:
-        return "over most of the picture"
+        return ACROSS
     row, column = (min(int(3 * (low + high) / 2), 2) for low, high in ((top, bottom), (left, right)))
     names = _ROWS[row], _COLUMNS[column]
     if all(names):
@@ -193,35 +232,8 @@ def _words(transition: Transition, region: Region | None) -> str:
     share = f"{percent:.0f}" if percent >= 10 else f"{max(percent, 0.1):.1f}"  # noqa: PLR2004 - two figures
     zone = f" (zone {region.zone})" if region.zone else ""
     what = kind or "something strange"
-    return with_level(f"{what} {place(region.box)}, {share} % of the picture{zone}", transition)
-
-
-def _note(stream: str, transition: Transition, seen: FrameDecision, text: str, scale: HeatScale | None) -> FrameNote:
-    own = seen.where.get(transition.id)
-    return FrameNote(
-        id=transition.id,
-        stream=stream,
-        event_type=str(transition.kind),
-        t_ns=seen.decision.t_ns,
-        text=text,
-        score=transition.score,
-        level=transition.level,
-        median=scale.median if scale else None,
-        threshold=scale.threshold if scale else None,
-        box=own.box if own else None,
-        class_=own.kind or None if own else None,
-        regions=tuple(
-            NotedRegion(
-                box=each.box,
-                score=each.score,
-                area=each.area,
-                zone=each.zone,
-                class_=each.kind or None,
-                class_score=each.kind_score if each.kind else None,
-            )
-            for each in seen.regions
-        ),
-    )
+    where = place(region.box)
+    return with_level(f"{what} {where}, {share} % of {'it' if where == ACROSS else 'the picture'}{zone}", transition)
 
 
 def _on_wire(region: Region) -> WireRegion:

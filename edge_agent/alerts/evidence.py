@@ -57,6 +57,8 @@ class NotedRegion:
     """The likeliest kind of defect; None: not told."""
     class_score: float | None = None
     """Its probability among the kinds that the model knows."""
+    relative: float | None = None
+    """How strange it is: 0 as usual, 1 the threshold where it is; None: not told."""
 
     def __post_init__(self) -> None:
         """Refuse a box outside the image."""
@@ -83,6 +85,8 @@ class FrameNote:
     """Where the event is, as in a region."""
     class_: str | None = None
     """Of which kind it is, likewise."""
+    relative: float | None = None
+    """How strange it is there, as in a region."""
     regions: tuple[NotedRegion, ...] = ()
 
     def __post_init__(self) -> None:

@@ -64,17 +64,18 @@ def draw(kept: Kept, target: Path) -> None:
 
 
 def marks(note: FrameNote) -> list[Mark]:
-    """Return the boxes of all regions with kinds and scores, and that of the event where it is none of them."""
+    """Return the boxes of all regions, and that of the event where it is none of them; labelled by `_label`."""
     from edge_agent.vision.pictures import Mark
 
-    regions = {each.box: _label(each.class_, each.score, each.zone) for each in note.regions}
+    regions = {each.box: _label(each.class_, each.zone, each.relative) for each in note.regions}
     if note.box is not None:
-        regions.setdefault(note.box, _label(note.class_, note.score, ""))
+        regions.setdefault(note.box, _label(note.class_, "", note.relative))
     return [Mark(box=box, label=label) for box, label in regions.items()]
 
 
-def _label(kind: str | None, score: float | None, zone: str) -> str:
-    return " ".join(filter(None, (kind, "" if score is None else f"{score:.3g}", zone)))
+def _label(kind: str | None, zone: str, relative: float | None) -> str:
+    """Say what is where and how strange it is, which is 0 as usual and 1 at the threshold."""
+    return ", ".join(filter(None, (kind, zone, "" if relative is None else f"{relative:.1f} (threshold 1)")))
 
 
 def _list(folder: Path, *, as_json: bool) -> int:

@@ -46,7 +46,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             threshold=1e5,
             box=BOX,
             class_="dent",
-            regions=(NotedRegion(box=BOX, score=5e5, area=0.06, zone="belt", class_="dent", class_score=0.8),),
+            relative=2.5,
+            regions=(
+                NotedRegion(box=BOX, score=5e5, area=0.06, zone="belt", class_="dent", class_score=0.8, relative=2.5),
+            ),
         ),
         image=encode_jpeg(np.full((480, 640, 3), 90, np.uint8), 1 << 20),
         heatmap=b"h",
@@ -102,12 +105,12 @@ def test_the_overlay_shows_what_was_strange_and_leaves_the_frame_as_it_was(folde
     assert clean.read_bytes() == before
 
 
-def test_boxes_are_labelled_with_kind_score_and_zone(folder: Path) -> None:
+def test_boxes_are_labelled_with_kind_zone_and_how_far_beyond_the_threshold_they_are(folder: Path) -> None:
     note, _, _ = find(folder, "abc1").frame()
-    assert [mark.label for mark in marks(note)] == ["dent 5e+05 belt"]
+    assert [mark.label for mark in marks(note)] == ["dent, belt, 2.5 (threshold 1)"]
     elsewhere = replace(note, box=(0.0, 0.0, 0.1, 0.1), regions=())
-    assert [mark.label for mark in marks(elsewhere)] == ["dent 5e+05"]
-    assert [mark.label for mark in marks(replace(elsewhere, class_=None))] == ["5e+05"]
+    assert [mark.label for mark in marks(elsewhere)] == ["dent, 2.5 (threshold 1)"]
+    assert [mark.label for mark in marks(replace(elsewhere, class_=None, relative=None))] == [""]
 
 
 def test_a_note_from_before_kinds_were_told_is_drawn(folder: Path, tmp_path: Path) -> None:

@@ -104,6 +104,26 @@ def test_an_alert_in_a_zone_names_it_and_its_threshold() -> None:
     assert event.threshold == 20.0
 
 
+def test_the_note_says_how_far_beyond_the_threshold_of_its_zone_a_region_is() -> None:
+    bench = Bench()
+    bench.tell(OPENED)
+    bench.tell(replace(OPENED, id="e2"), region=replace(REGION, zone="belt"))
+    notes = [bench.evidence.frames[event][0] for event in ("e1", "e2")]
+    assert [(note.relative, note.regions[0].relative) for note in notes] == [(3.0, 3.0), (1.5, 1.5)]
+
+
+def test_a_fault_is_not_held_against_a_threshold() -> None:
+    bench = Bench()
+    bench.tell(COVERED)
+    note, *_ = bench.evidence.frames["e1"]
+    assert (note.relative, note.regions[0].relative) == (None, None)
+
+
+def test_the_share_of_what_is_across_the_picture_names_the_picture_once() -> None:
+    event = Bench().tell(OPENED, region=replace(REGION, box=(0.1, 0.1, 0.9, 0.9), area=0.57))
+    assert event.text.startswith("something strange across the picture, 57 % of it (level")
+
+
 SCRATCH = replace(REGION, kind="long_scratch", kind_score=0.91234)
 
 
