@@ -64,7 +64,7 @@ class Assembly:
         return manifest, members
 
     def _members(self) -> dict[str, bytes]:
-        scores = {graph_format: graph.measured[0].scores for graph_format, graph in self.graphs.items()}
+        scores = {graph_format: graph.measured[0].usual.scores for graph_format, graph in self.graphs.items()}
         golden = golden_arrays(self.cases, scores, streaming=self.run.input.streaming)
         members = {_file(graph_format): graph.model for graph_format, graph in self.graphs.items()}
         members |= {"prefilter.npz": self.prefilter.to_bytes(), "golden.npz": write_npz(dict(golden))}

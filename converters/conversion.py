@@ -59,6 +59,8 @@ class Conversion:
     """float32 [k] or [k, L]: scores of the float model for the cases."""
     reference_map: Floats | None = None
     """float32 [k, h, w] or [k, L, h, w]: its maps; None where it has none."""
+    reference_kinds: Floats | None = None
+    """float32 [k, h, w, C] or [k, L, h, w, C]: its probabilities of kinds; None where it tells none apart."""
 
     def reference_scores(self) -> Floats:
         """Scores of the float model.
@@ -139,7 +141,8 @@ def convert(
         child: left running for the next run; None: one of its own.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "reference_map.npy").unlink(missing_ok=True)
+    for name in ("map", "kinds"):
+        (out / f"reference_{name}.npy").unlink(missing_ok=True)
     np.save(out / "samples.npy", samples)
     np.save(out / "cases.npy", cases)
     job = {
@@ -160,7 +163,9 @@ def convert(
             left = _work(worker, job, left, result, progress)
     if REFERENCE not in result.refused:
         result.reference = np.load(out / "reference_score.npy")
-        result.reference_map = np.load(maps) if (maps := out / "reference_map.npy").exists() else None
+        result.reference_map, result.reference_kinds = (
+            np.load(file) if (file := out / f"reference_{name}.npy").exists() else None for name in ("map", "kinds")
+        )
     return result
 
 

@@ -55,11 +55,11 @@ def tolerances(graph_format: GraphFormat, measured: Sequence[Measured], cases: C
         Refused: the runtimes disagree so much that a golden score would test nothing.
     """
     judged, chosen = cases.normal + cases.faulty, golden_index(cases)
-    golden = measured[0].scores
+    golden = measured[0].usual.scores
     errors = [
         max(
             golden_error(scores[part], golden[part])
-            for scores in (runtime.scores, runtime.plain_scores)
+            for scores in (runtime.usual.scores, runtime.plain.scores)
             for part in (slice(judged), chosen)
         )
         for runtime in measured

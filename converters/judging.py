@@ -126,7 +126,7 @@ class WindowJudge(Judge[Graph]):
         inputs = self.cases.inputs
         there = measure_tflite(self.tflite_python, model, face, inputs, self.run.path / "build")
         measured = (measure_here(model, face, inputs), *([there] if there else []))
-        parity = {m.runtime: compare(m.scores, self.reference, self.cases) for m in measured}
+        parity = {m.runtime: compare(m.usual.scores, self.reference, self.cases) for m in measured}
         refuse_different(graph_format, parity)
         return Graph(
             model=model,

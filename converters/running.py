@@ -26,6 +26,8 @@ class Outputs:
     """float32 [k], or [k, L] along sequences."""
     maps: Floats | None = None
     """float32 [k, h, w] or [k, L, h, w]; None where the graph has none."""
+    kinds: Floats | None = None
+    """float32 [k, h, w, C] or [k, L, h, w, C]; None where the graph tells no kinds apart."""
 
 
 def load(model: bytes, face: GraphFace | FrameFace, *, runtime: str = "litert", delegate: str = "auto") -> LoadedGraph:
@@ -38,19 +40,21 @@ def load(model: bytes, face: GraphFace | FrameFace, *, runtime: str = "litert", 
 def run_cases(graph: LoadedGraph, inputs: Inputs) -> Outputs:
     """Score every case, sequences each from a fresh state."""
     scores: list[list[float]] = []
-    maps: list[list[Floats]] = []
+    further: list[list[dict[str, Floats]]] = []
     for case in inputs:
         graph.reset()
         given = [graph.run(one) for one in steps_of(graph, case)]
         scores.append([score for score, _, _ in given])
-        if isinstance(graph, FrameScorer) and graph.map_shape is not None:
-            maps.append([further["map"] for _, further, _ in given])
+        further.append([outputs for _, outputs, _ in given])
     graph.reset()
     kept = slice(None) if graph.streaming else 0
-    return Outputs(
-        scores=np.array(scores, np.float32)[:, kept],
-        maps=np.array(maps, np.float32)[:, kept] if maps else None,
-    )
+
+    def of(name: str) -> Floats | None:
+        if not further or name not in further[0][0]:
+            return None
+        return np.array([[outputs[name] for outputs in given] for given in further], np.float32)[:, kept]
+
+    return Outputs(scores=np.array(scores, np.float32)[:, kept], maps=of("map"), kinds=of("kinds"))
 
 
 def steps_of(graph: LoadedGraph, case: Inputs) -> Inputs:

@@ -8,6 +8,7 @@ Imports nothing but numpy and the device's own code. Prints the version of the r
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,10 @@ def main(folder: Path) -> None:
     inputs = np.load(folder / "runtime_inputs.npy", allow_pickle=False)
     graphs = [load(model, face, runtime="tflite", delegate=delegate) for delegate in ("auto", "none")]
     found: dict[str, NDArray[np.generic]] = {}
-    for name, graph in zip(("", "plain_"), graphs, strict=True):
+    for name, graph in zip(("usual", "plain"), graphs, strict=True):
         outputs = run_cases(graph, inputs)
-        found[f"{name}scores"] = outputs.scores
-        if outputs.maps is not None:
-            found[f"{name}maps"] = outputs.maps
+        given = {field.name: getattr(outputs, field.name) for field in fields(outputs)}
+        found |= {f"{name}_{each}": values for each, values in given.items() if values is not None}
     (folder / "runtime_scores.npz").write_bytes(write_npz(found))
     sys.stdout.write(str(graphs[0].describe()["runtime_version"]))
 

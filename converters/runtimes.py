@@ -21,10 +21,9 @@ import numpy as np
 from converters.conversion import ROOT
 from converters.flatbuffer import GraphFacts
 from converters.refusal import Refused
-from converters.running import Inputs, load, run_cases
+from converters.running import Inputs, Outputs, load, run_cases
 from edge_agent.contract.frame_manifest import FrameFace, FrameSpec
 from edge_agent.contract.manifest import GraphFace, GraphFormat, StateTensor
-from edge_agent.contract.records import Floats
 from edge_agent.contract.strict_json import plain
 from edge_agent.scoring.interpreter import TFLiteScorer
 
@@ -55,13 +54,9 @@ class Measured:
     runtime: str
     """`litert` or `tflite`, as in the device's settings."""
     version: str
-    scores: Floats
-    """float32 [k], or [k, L] along sequences."""
-    plain_scores: Floats
-    """The same without XNNPACK."""
-    maps: Floats | None = None
-    """float32 [k, h, w] or [k, L, h, w] of a graph on frames; None where it has no map."""
-    plain_maps: Floats | None = None
+    usual: Outputs
+    """As the device runs it."""
+    plain: Outputs
     """The same without XNNPACK."""
 
 
@@ -84,7 +79,9 @@ def face_of(graph_format: str, facts: GraphFacts, channels: int) -> GraphFace:
     )
 
 
-def frame_face_of(graph_format: str, facts: GraphFacts, spec: FrameSpec, *, has_map: bool) -> FrameFace:
+def frame_face_of(
+    graph_format: str, facts: GraphFacts, spec: FrameSpec, *, has_map: bool, tells_kinds: bool
+) -> FrameFace:
     """How to call a graph on frames; errors as `face_of`."""
     frame, shape = facts.inputs.get("frame"), (1, spec.height, spec.width, 3)
     if frame is None or (frame.type, frame.shape) != ("UINT8", shape):
@@ -93,11 +90,18 @@ def frame_face_of(graph_format: str, facts: GraphFacts, spec: FrameSpec, *, has_
     if (where is not None) != has_map or (where is not None and (where.type, len(where.shape)) != ("FLOAT32", 3)):
         wanted = "an output `map` float32 [1, h, w]" if has_map else "no output `map`"
         raise Refused(f"the run says that the {graph_format} graph has {wanted}, got {where}")
+    kinds = facts.outputs.get("kinds")
+    cells = where.shape[1:] if where else (1, 1)
+    told = ("FLOAT32", (1, *cells, len(spec.classes)))
+    if (kinds is not None) != tells_kinds or (kinds is not None and (kinds.type, kinds.shape) != told):
+        wanted = f"an output `kinds` float32 {list(told[1])}" if tells_kinds else "no output `kinds`"
+        raise Refused(f"the run says that the {graph_format} graph has {wanted}, got {kinds}")
     return FrameFace(
         format=GraphFormat(graph_format),
         frame=frame.index,
         score=_score(graph_format, facts),
         map=where.index if where else None,
+        kinds=kinds.index if kinds else None,
         states=_states(graph_format, facts, "frame"),
     )
 
@@ -127,14 +131,7 @@ def _states(graph_format: str, facts: GraphFacts, taken: str) -> tuple[StateTens
 def measure_here(model: bytes, face: GraphFace | FrameFace, inputs: Inputs) -> Measured:
     """Score with ai-edge-litert in this process."""
     usual, plain = (run_cases(load(model, face, delegate=delegate), inputs) for delegate in ("auto", "none"))
-    return Measured(
-        runtime="litert",
-        version=version("ai-edge-litert"),
-        scores=usual.scores,
-        plain_scores=plain.scores,
-        maps=usual.maps,
-        plain_maps=plain.maps,
-    )
+    return Measured(runtime="litert", version=version("ai-edge-litert"), usual=usual, plain=plain)
 
 
 def measure_tflite(
@@ -162,7 +159,11 @@ def measure_tflite(
         reason = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
         raise Refused(f"tflite-runtime in {python} does not run the {face.format} graph: {reason}")
     with np.load(folder / "runtime_scores.npz", allow_pickle=False) as arrays:
-        return Measured(runtime="tflite", version=run.stdout.strip(), **arrays)
+        given = {
+            way: Outputs(**{key.removeprefix(f"{way}_"): arrays[key] for key in arrays if key.startswith(f"{way}_")})
+            for way in ("usual", "plain")
+        }
+    return Measured(runtime="tflite", version=run.stdout.strip(), **given)
 
 
 def find_tflite_python(given: Path | None) -> Path | None:

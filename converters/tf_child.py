@@ -36,6 +36,9 @@ from converters.refusal import Refused
 PRODUCTS = frozenset({"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL"})
 """Operators with weights: where the bytes and most of the time of a body are."""
 
+GIVEN = ("score", "map", "kinds")
+"""Outputs of a graph that others are compared with."""
+
 LONGEST_REASON = 400
 """Characters of a converter's message that are kept: MLIR prints whole graphs."""
 
@@ -155,13 +158,13 @@ def _along(signature: Any, name: str) -> Callable[[np.ndarray], dict[str, np.nda
     """Run a streaming graph along a sequence from zero states; `name` is that of its input.
 
     Of a sequence [L, C] or [L, H, W, 3] it gives outputs and states after each row or frame: `score` [L, 1], perhaps
-    `map` [L, 1, h, w], and every `state_<name>`.
+    `map` [L, 1, h, w] and `kinds` [L, 1, h, w, C], and every `state_<name>`.
     """
     import tensorflow as tf
 
     (shape,) = (spec.shape for each, spec in signature.structured_input_signature[1].items() if each == name)
     carried = [each for each in signature.structured_input_signature[1] if each != name]
-    kept = {each: spec for each, spec in signature.structured_outputs.items() if each in {"score", "map", *carried}}
+    kept = {each: spec for each, spec in signature.structured_outputs.items() if each in {*GIVEN, *carried}}
     start = {each: tf.zeros(spec.shape) for each, spec in kept.items()}
 
     def step(before: dict[str, Any], row: Any) -> dict[str, Any]:
@@ -194,7 +197,7 @@ def _samples(job: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _reference(job: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What the float model itself gives: `score` [k] for windows and frames, [k, L] along sequences; `map` likewise."""
+    """What the float model gives: `score` [k] for windows and frames, [k, L] along sequences; the others likewise."""
     signature, cases, name = _signature(job), np.load(job["cases"], allow_pickle=False), job["input"]
     if job["streaming"]:
         along = _along(signature, name)
@@ -202,7 +205,7 @@ def _reference(job: dict[str, Any]) -> dict[str, np.ndarray]:
     else:
         results = (signature(**{name: one[np.newaxis]}) for one in cases)
         given = [{each: values.numpy()[0] for each, values in result.items()} for result in results]
-    return {each: np.array([one[each] for one in given], np.float32) for each in ("score", "map") if each in given[0]}
+    return {each: np.array([one[each] for one in given], np.float32) for each in GIVEN if each in given[0]}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
     frames.npz        calibration uint8 [c, H, W, 3]   frames of the training part, for the ranges of int8
                       validation uint8 [m, H, W, 3]    normal frames that the fit never saw, for thresholds
                       test uint8 [k, H, W, 3], test_labels bool [k]   some of the test part, defective ones among them
+                      test_kinds int64 [k]   of these, the place of the kind in `input.classes`; -1: normal, or of none
     images.json       which images are in which part (`Parts`)
     recipe.toml       the recipe as it was given
     metrics.json      figures of the fit, and of `evaluate`
@@ -106,6 +107,8 @@ class FrameRunInfo:
     """Type of the detector."""
     has_map: bool
     """The graph tells where in the frame."""
+    tells_kinds: bool = False
+    """The graph tells which of `input.classes` a defect is of."""
     input: FrameSpec
     decision: DecisionSpec
     k: float
@@ -180,6 +183,7 @@ class FrameRun(RunFolder):
                 "validation": (np.uint8, ("m", *size)),
                 "test": (np.uint8, ("k", *size)),
                 "test_labels": (np.bool_, ("k",)),
+                "test_kinds": (np.int64, ("k",)),
             },
         )
 
@@ -203,13 +207,29 @@ class FrameRun(RunFolder):
         """Which of `test` are defective, bool [k]."""
         return self._frames["test_labels"]
 
+    @property
+    def test_kinds(self) -> NDArray[np.int64]:
+        """Of which of `input.classes` each of `test` is, int64 [k]; -1: normal, or of none of them."""
+        return self._frames["test_kinds"]
+
 
 def write_frames(
-    folder: Path, *, calibration: Pixels, validation: Pixels, test: Pixels, test_labels: NDArray[np.bool_]
+    folder: Path,
+    *,
+    calibration: Pixels,
+    validation: Pixels,
+    test: Pixels,
+    test_labels: NDArray[np.bool_],
+    test_kinds: NDArray[np.int64] | None = None,
 ) -> None:
-    """Write `frames.npz`; shapes as in `FrameRun`."""
+    """Write `frames.npz`; shapes as in `FrameRun`. Without `test_kinds` none is told."""
     np.savez_compressed(
-        folder / "frames.npz", calibration=calibration, validation=validation, test=test, test_labels=test_labels
+        folder / "frames.npz",
+        calibration=calibration,
+        validation=validation,
+        test=test,
+        test_labels=test_labels,
+        test_kinds=np.full(len(test), -1) if test_kinds is None else test_kinds,
     )
 
 

@@ -152,5 +152,6 @@ def _face(compiled: bytes, model: bytes, face: FrameFace) -> FrameFace:
         frame=moved(face.frame),
         score=moved(face.score),
         map=None if face.map is None else moved(face.map),
+        kinds=None if face.kinds is None else moved(face.kinds),
         states=states,
     )

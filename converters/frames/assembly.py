@@ -69,6 +69,7 @@ class FrameAssembly:
             frame=face.frame,
             score=face.score,
             map=face.map,
+            kinds=face.kinds,
             states=face.states,
             file=_file(graph_format),
             sha256=hashlib.sha256(graph.model).hexdigest(),

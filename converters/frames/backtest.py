@@ -4,12 +4,13 @@ Validation and test frames are stills, evenly taken from many, so each is decide
 of its map, or its score, is above the threshold, zones and masks as on the device. N of M and hold-off, which ask for
 neighbours, are left out, as are camera health and the scene's prefilter, which a device learns on site. Frames of a
 streaming detector follow each other: there N of M and hold-off count, and a frame is in alarm while an event is open.
+Where the graph tells kinds of defect apart, a frame in alarm is named by its strongest region.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 
 from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.frame_manifest import FrameGraphSpec, FrameManifest
-from edge_agent.contract.frames import Pixels
-from edge_agent.contract.records import NS, Floats, Stage
+from edge_agent.contract.frames import FrameScore, Pixels
+from edge_agent.contract.records import NS, Stage
 from edge_agent.scoring.frame_interpreter import FrameScorer
-from edge_agent.vision.map_watch import MapWatch, Thresholds
+from edge_agent.vision.map_watch import MapWatch, Sighting, Thresholds
 from edge_agent.vision.regions import LocalisationSettings
 
 
@@ -36,6 +37,10 @@ class FrameBacktest:
     defective: int = 0
     found: int = 0
     """Defective frames in alarm."""
+    known: int | None = None
+    """Of these, frames of a kind that the graph knows; None where it tells none apart."""
+    named: int | None = None
+    """Of these, frames that are named rightly."""
 
     @property
     def f1(self) -> float | None:
@@ -46,11 +51,16 @@ class FrameBacktest:
 
     def figures(self) -> dict[str, float | int | None]:
         """As the manifest keeps them: six decimals."""
-        return {**asdict(self), "f1": None if self.f1 is None else round(self.f1, 6)}
+        counts = {name: count for name, count in asdict(self).items() if count is not None}
+        return {**counts, "f1": None if self.f1 is None else round(self.f1, 6)}
 
 
 def backtest(
-    bundle: FrameBundle, graph_format: str, frames: Pixels, labels: NDArray[np.bool_] | None = None
+    bundle: FrameBundle,
+    graph_format: str,
+    frames: Pixels,
+    labels: NDArray[np.bool_] | None = None,
+    kinds: NDArray[np.int64] | None = None,
 ) -> FrameBacktest:
     """Run one graph of a bundle over frames.
 
@@ -59,28 +69,42 @@ def backtest(
         graph_format: which of its graphs, one that this machine can run.
         frames: uint8 [n, H, W, 3], of a streaming detector in order of time.
         labels: bool [n], defective ones; None: all normal.
+        kinds: int [n], which of the manifest's classes each is of; -1: of none; None: not told.
 
     Raises:
         ScoringError: the graph does not run here.
     """
     manifest, graph = bundle.manifest, bundle.manifest.graph(graph_format)
     scorer = FrameScorer(bundle.graph(graph_format), graph, runtime="litert")
-    counted = [scorer.score(pixels) for pixels in frames][manifest.input.warm_up :]
-    alarmed = alarms(manifest, graph, ((each.value, each.map) for each in counted))
-    defective = np.zeros(len(alarmed), bool) if labels is None else labels[manifest.input.warm_up :]
+    warm_up, classes = manifest.input.warm_up, np.array(manifest.input.classes)
+    counted = [scorer.score(pixels) for pixels in frames][warm_up:]
+    seen = sightings(manifest, graph, counted)
+    alarmed = alarms(manifest, seen)
+    defective = np.zeros(len(alarmed), bool) if labels is None else labels[warm_up:]
+    known = named = None
+    if scorer.classes and kinds is not None:
+        of_kind = np.flatnonzero(alarmed & (kinds[warm_up:] >= 0))
+        names = classes[kinds[warm_up:][of_kind]]
+        known = len(of_kind)
+        named = sum(seen[at].regions[0].kind == name for at, name in zip(of_kind, names, strict=True))
     return FrameBacktest(
         frames=len(alarmed),
         normal=int((~defective).sum()),
         false_alarms=int((alarmed & ~defective).sum()),
         defective=int(defective.sum()),
         found=int((alarmed & defective).sum()),
+        known=known,
+        named=named,
     )
 
 
-def alarms(
-    manifest: FrameManifest, graph: FrameGraphSpec, scored: Iterable[tuple[float, Floats | None]]
-) -> NDArray[np.bool_]:
-    """Decide scores and maps [h, w] that a graph gave of frames, those of its warm-up left out: bool [n], in alarm.
+def alarms(manifest: FrameManifest, seen: Sequence[Sighting]) -> NDArray[np.bool_]:
+    """Which frames are in alarm, bool [n], of what the device finds in them."""
+    return np.array([each.anomaly if manifest.input.streaming else bool(each.regions) for each in seen], bool)
+
+
+def sightings(manifest: FrameManifest, graph: FrameGraphSpec, scored: Iterable[FrameScore]) -> list[Sighting]:
+    """What the device finds in frames by what a graph gave for them, those of its warm-up left out.
 
     Raises:
         ScoringError: a map is not finite where it is watched.
@@ -93,9 +117,9 @@ def alarms(
         lambda: f"event-{next(numbers)}",
         settings=LocalisationSettings(zones=spec.zones, masks=spec.masks),
         stage=Stage.NETWORK,
+        classes=spec.classes,
     )
-    alarmed = []
-    for number, (score, cells) in enumerate(scored):
-        seen = watch.see(round(number * spec.interval_s * NS), score, cells)
-        alarmed.append(seen.anomaly if spec.streaming else bool(seen.regions))
-    return np.array(alarmed, bool)
+    return [
+        watch.see(round(number * spec.interval_s * NS), each.value, each.map, each.kinds)
+        for number, each in enumerate(scored)
+    ]

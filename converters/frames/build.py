@@ -160,7 +160,7 @@ def frame_backtests(bundle: FrameBundle, run: FrameRun) -> dict[str, dict[str, F
         if graph.format != EDGETPU:
             by_data = results[graph.format.value] = {"validation": backtest(bundle, graph.format, run.validation)}
             if len(run.test):
-                by_data["test"] = backtest(bundle, graph.format, run.test, run.test_labels)
+                by_data["test"] = backtest(bundle, graph.format, run.test, run.test_labels, run.test_kinds)
     return results
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from converters.frames.cases import FrameCases
 from converters.golden import tolerances_of
+from converters.running import Outputs
 from converters.runtimes import Measured
 from edge_agent.contract.manifest import GraphFormat
 from edge_agent.contract.records import Floats
@@ -56,16 +57,18 @@ def golden_arrays(
 def frame_tolerances(
     graph_format: GraphFormat, measured: Sequence[Measured], chosen: NDArray[np.intp]
 ) -> dict[str, float]:
-    """Per runtime, how far its scores and cells may be from those of the first; errors as `tolerances_of`."""
-    return tolerances_of(
-        graph_format, measured, [_error(each, measured[0], chosen) for each in measured], FLOAT_TOLERANCE
-    )
+    """Per runtime, how far its scores, cells and kinds may be from those of the first; errors as `tolerances_of`."""
+    first = measured[0].usual
+    errors = [max(_error(given, first, chosen) for given in (each.usual, each.plain)) for each in measured]
+    return tolerances_of(graph_format, measured, errors, FLOAT_TOLERANCE)
 
 
-def _error(runtime: Measured, first: Measured, chosen: NDArray[np.intp]) -> float:
-    """Of scores and cells, over all cases and over the golden ones."""
-    pairs = [(scores, first.scores) for scores in (runtime.scores, runtime.plain_scores)]
-    pairs += [
-        (maps, first.maps) for maps in (runtime.maps, runtime.plain_maps) if maps is not None and first.maps is not None
-    ]
-    return max(golden_error(got[part], want[part]) for got, want in pairs for part in (slice(None), chosen))
+def _error(given: Outputs, wanted: Outputs, chosen: NDArray[np.intp]) -> float:
+    """Of scores, cells and probabilities of kinds, over all cases and over the golden ones."""
+    errors = []
+    for name in ("scores", "maps", "kinds"):
+        got, want = getattr(given, name), getattr(wanted, name)
+        if got is not None:
+            parts = (slice(None), chosen)
+            errors += [golden_error(got[part], want[part], shares=name == "kinds") for part in parts]
+    return max(errors)

@@ -14,6 +14,7 @@ from converters.frames.cases import FrameCases
 from converters.frames.golden import frame_tolerances, golden_index
 from converters.frames.parity import FrameParity, compare_frames
 from converters.judging import Judge, refuse_different
+from converters.running import Outputs
 from converters.runtimes import Measured, frame_face_of, measure_here, measure_tflite, median_us
 from edge_agent.contract.frame_manifest import FrameFace
 from edge_agent.contract.zones import Cells, watched_cells
@@ -56,27 +57,32 @@ class FrameJudge(Judge[FrameGraph]):
     cases: FrameCases
 
     @cached_property
+    def reference(self) -> Outputs:
+        """What the float model makes of the cases."""
+        made = self.conversion
+        return Outputs(scores=made.reference_scores(), maps=made.reference_map, kinds=made.reference_kinds)
+
+    @cached_property
     def golden(self) -> NDArray[np.intp]:
         """Which of the cases are golden."""
-        return golden_index(self.cases, self.conversion.reference_scores())
+        return golden_index(self.cases, self.reference.scores)
 
     @cached_property
     def watched(self) -> Cells | None:
         """The cells of maps that no mask leaves out; None without a map."""
-        maps = self.conversion.reference_map
+        maps = self.reference.maps
         return None if maps is None else watched_cells(self.run.input.masks, *maps.shape[-2:])
 
     def judged(self, graph_format: str, model: bytes) -> FrameGraph:
         """As `Judge.judged`."""
         facts = flatbuffer.check(model, graph_format)
-        face = frame_face_of(graph_format, facts, self.run.input, has_map=self.run.info.has_map)
+        info = self.run.info
+        face = frame_face_of(graph_format, facts, info.input, has_map=info.has_map, tells_kinds=info.tells_kinds)
         inputs = self.cases.inputs
         there = measure_tflite(self.tflite_python, model, face, inputs, self.run.path / "build")
         measured = (measure_here(model, face, inputs), *([there] if there else []))
-        reference = self.conversion.reference_scores(), self.conversion.reference_map
         parity = {
-            each.runtime: compare_frames(self.cases, self.watched, (each.scores, each.maps), reference)
-            for each in measured
+            each.runtime: compare_frames(self.cases, self.watched, each.usual, self.reference) for each in measured
         }
         refuse_different(graph_format, parity)
         return FrameGraph(

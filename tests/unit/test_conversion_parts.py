@@ -15,6 +15,7 @@ from converters.golden import FLOAT_TOLERANCE, golden_arrays, golden_index, tole
 from converters.pack import pack, write
 from converters.refusal import Refused
 from converters.replay import faulty_stretches, recordings, stretches
+from converters.running import Outputs
 from converters.runtimes import Measured, find_tflite_python
 from converters.tf_child import reason_of
 from edge_agent.contract.bundle import Bundle
@@ -35,7 +36,8 @@ SCORES = np.linspace(1, 2, 40).astype(np.float32)
 
 def measured(runtime: str, factor: float, *, plain: float = 1.0) -> Measured:
     factors = np.float32(factor), np.float32(plain)
-    return Measured(runtime=runtime, version="1", scores=SCORES * factors[0], plain_scores=SCORES * factors[1])
+    usual, other = (Outputs(scores=SCORES * each) for each in factors)
+    return Measured(runtime=runtime, version="1", usual=usual, plain=other)
 
 
 def test_a_packed_bundle_is_the_same_each_time_and_is_read_back() -> None:

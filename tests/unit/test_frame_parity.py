@@ -9,6 +9,7 @@ from converters.frames.cases import SEQUENCES, STEPS_AFTER_WARM_UP, FrameCases, 
 from converters.frames.golden import FRAMES, golden_index
 from converters.frames.parity import FEW_NORMAL, compare_frames
 from converters.parity import MAX_RATIO_CHANGE
+from converters.running import Outputs
 from tests.frame_runs import SIZE, WARM_UP, frame_run, pictures
 from training.image_artifacts import FrameRun, write_frames
 
@@ -33,20 +34,27 @@ WATCHED = np.ones((GRID, GRID), bool)
 
 def test_the_float_model_agrees_with_itself() -> None:
     given, want = made()
-    parity = compare_frames(given, WATCHED, want, want)
+    parity = compare_frames(
+        given, WATCHED, Outputs(scores=want[0], maps=want[1]), Outputs(scores=want[0], maps=want[1])
+    )
     assert parity.problems() == []
     assert parity.figures()["peak_found"] == parity.figures()["map_correlation"] == 1
 
 
 def test_scores_of_another_scale_differ_in_nothing_that_matters() -> None:
     given, (scores, maps) = made()
-    assert compare_frames(given, WATCHED, (2 * scores + 1, maps), (scores, maps)).problems() == []
+    assert (
+        compare_frames(
+            given, WATCHED, Outputs(scores=2 * scores + 1, maps=maps), Outputs(scores=scores, maps=maps)
+        ).problems()
+        == []
+    )
 
 
 def test_a_map_that_shows_another_place_is_refused() -> None:
     given, (scores, maps) = made()
     turned = np.roll(maps, GRID // 2, axis=2)
-    parity = compare_frames(given, WATCHED, (scores, turned), (scores, maps))
+    parity = compare_frames(given, WATCHED, Outputs(scores=scores, maps=turned), Outputs(scores=scores, maps=maps))
     assert parity.maps is not None
     assert parity.maps.peak_found < 0.2
     assert any("strongest cell" in problem for problem in parity.problems())
@@ -59,7 +67,7 @@ def test_a_place_that_is_nearly_as_strong_is_as_good() -> None:
         one[row % 2, 0], one[5, 5] = 5.0, 4.9
     other = maps.copy()
     other[NORMAL:, 5, 5] = 5.1
-    parity = compare_frames(given, WATCHED, (scores, other), (scores, maps))
+    parity = compare_frames(given, WATCHED, Outputs(scores=scores, maps=other), Outputs(scores=scores, maps=maps))
     assert parity.maps is not None
     assert parity.maps.peak_found == 1
 
@@ -70,13 +78,19 @@ def test_cells_that_a_mask_leaves_out_do_not_count() -> None:
     watched[0, 0] = False
     wild = maps.copy()
     wild[:, 0, 0] = 1000
-    assert compare_frames(given, watched, (scores, wild), (scores, maps)).problems() == []
-    assert compare_frames(given, WATCHED, (scores, wild), (scores, maps)).problems() != []
+    assert (
+        compare_frames(given, watched, Outputs(scores=scores, maps=wild), Outputs(scores=scores, maps=maps)).problems()
+        == []
+    )
+    assert (
+        compare_frames(given, WATCHED, Outputs(scores=scores, maps=wild), Outputs(scores=scores, maps=maps)).problems()
+        != []
+    )
 
 
 def test_a_largest_cell_that_is_off_is_refused() -> None:
     given, (scores, maps) = made()
-    parity = compare_frames(given, WATCHED, (scores, 1.3 * maps), (scores, maps))
+    parity = compare_frames(given, WATCHED, Outputs(scores=scores, maps=1.3 * maps), Outputs(scores=scores, maps=maps))
     assert parity.problems() == ["the largest cell is off by 30.0%, at most 15%"]
 
 
@@ -85,7 +99,7 @@ def test_ranks_of_a_few_normal_frames_are_not_judged(normal: int, *, refused: bo
     given, (scores, _) = made(normal)
     shuffled = scores.copy()
     shuffled[:normal:2] = shuffled[:normal:2][::-1]
-    problems = compare_frames(given, None, (shuffled, None), (scores, None)).problems()
+    problems = compare_frames(given, None, Outputs(scores=shuffled), Outputs(scores=scores)).problems()
     assert any("within normals" in problem for problem in problems) is refused
 
 
@@ -93,7 +107,7 @@ def test_normal_frames_that_scatter_more_are_refused() -> None:
     given, (scores, _) = made()
     wide = scores.copy()
     wide[:NORMAL] += 0.3 * (scores[:NORMAL] - np.median(scores[:NORMAL]))
-    parity = compare_frames(given, None, (wide, None), (scores, None))
+    parity = compare_frames(given, None, Outputs(scores=wide), Outputs(scores=scores))
     assert parity.scores.ratio_change == pytest.approx(1 - 1 / 1.3, abs=0.02)
     assert any("ratio changes" in problem for problem in parity.problems())
 
@@ -102,9 +116,48 @@ def test_a_change_of_the_distance_that_chance_explains_is_not_refused() -> None:
     given, (scores, _) = made(16)
     rng = np.random.default_rng(6)
     noisy = scores + rng.normal(0, 0.1, len(scores)).astype(np.float32)
-    parity = compare_frames(given, None, (noisy, None), (scores, None))
+    parity = compare_frames(given, None, Outputs(scores=noisy), Outputs(scores=scores))
     assert parity.scores.ratio_change > MAX_RATIO_CHANGE > parity.ratio_change_shown
     assert not any("ratio changes" in problem for problem in parity.problems())
+
+
+def with_kinds(*, told: float, share: float = 1.0) -> tuple[Outputs, Outputs]:
+    """A graph and the float model, which tells the second kind where it is strange; the graph does in a share."""
+    _, (scores, maps) = made()
+    want = np.full((*maps.shape, 2), 0.5, np.float32)
+    want[NORMAL:][maps[NORMAL:] == maps[NORMAL:].max(axis=(1, 2), keepdims=True)] = 1 - told, told
+    got = want.copy()
+    got[NORMAL : NORMAL + round((1 - share) * STRANGE)] = want[
+        NORMAL : NORMAL + round((1 - share) * STRANGE), ..., ::-1
+    ]
+    return Outputs(scores=scores, maps=maps, kinds=got), Outputs(scores=scores, maps=maps, kinds=want)
+
+
+@pytest.mark.parametrize(("share", "refused"), [(1.0, False), (0.9, False), (0.85, True)])
+def test_kinds_that_differ_in_more_than_a_tenth_are_refused(share: float, *, refused: bool) -> None:
+    given, _ = made()
+    parity = compare_frames(given, WATCHED, *with_kinds(told=0.9, share=share))
+    assert parity.kinds_agreed == parity.figures()["kinds_agreed"] == share
+    assert any("kind agrees in 85.0%" in problem for problem in parity.problems()) is refused
+
+
+def test_a_kind_that_is_nearly_as_likely_is_as_good() -> None:
+    given, _ = made()
+    assert compare_frames(given, WATCHED, *with_kinds(told=0.52, share=0)).kinds_agreed == 1
+
+
+def test_kinds_without_a_map_are_those_of_the_frame() -> None:
+    given, (scores, _) = made()
+    kinds = np.full((NORMAL + STRANGE, 1, 1, 2), (0.2, 0.8), np.float32)
+    want, turned = (Outputs(scores=scores, kinds=each) for each in (kinds, kinds[..., ::-1]))
+    assert compare_frames(given, None, want, want).kinds_agreed == 1
+    assert compare_frames(given, None, turned, want).kinds_agreed == 0
+
+
+def test_a_detector_that_tells_no_kinds_has_no_figure_of_them() -> None:
+    given, (scores, maps) = made()
+    want = Outputs(scores=scores, maps=maps)
+    assert "kinds_agreed" not in compare_frames(given, WATCHED, want, want).figures()
 
 
 def test_frames_of_a_sequence_that_warm_up_do_not_count() -> None:
@@ -115,7 +168,7 @@ def test_frames_of_a_sequence_that_warm_up_do_not_count() -> None:
     scores = (rng.uniform(1, 2, (6, 12)) + 2 * strange).astype(np.float32)
     other = scores.copy()
     other[:, :4] = 1e6
-    parity = compare_frames(given, None, (other, None), (scores, None))
+    parity = compare_frames(given, None, Outputs(scores=other), Outputs(scores=scores))
     assert (parity.problems(), parity.normal) == ([], 6 * 8 - 12)
 
 

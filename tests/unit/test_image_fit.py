@@ -19,6 +19,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
 
+from edge_agent.contract.frames import FrameScore
 from tests.image_folders import SIDE, mvtec_folder, picture, plain_folder, recipe_text, sequence_folder, write
 from tests.tiny_image_detectors import Difference, DifferenceSettings, let_recipes_name_them
 from training.__main__ import main
@@ -88,7 +89,7 @@ def test_the_same_recipe_and_images_give_the_same_run(run: FrameRun, tmp_path: P
     again = fitted(Path(run.parts.folder), tmp_path / "again")
     assert again.parts == run.parts
     assert again.provenance == run.provenance
-    assert FloatGraph(again)(run.test[0])[0] == FloatGraph(run)(run.test[0])[0]
+    assert FloatGraph(again)(run.test[0]).value == FloatGraph(run)(run.test[0]).value
 
 
 def test_defects_are_told_from_normal_images_and_found_in_them(evaluation: FrameEvaluation) -> None:
@@ -101,7 +102,7 @@ def test_defects_are_told_from_normal_images_and_found_in_them(evaluation: Frame
 
 
 def test_the_threshold_comes_from_the_validation_images_alone(run: FrameRun, evaluation: FrameEvaluation) -> None:
-    scores = np.array([FloatGraph(run)(frame)[0] for frame in run.validation])
+    scores = np.array([FloatGraph(run)(frame).value for frame in run.validation])
     assert evaluation.float_graph.calibration == run.calibrate(scores)
 
 
@@ -160,9 +161,9 @@ class Shifted:
     def reset(self) -> None:
         self._graph.reset()
 
-    def __call__(self, pixels: np.ndarray) -> tuple[float, np.ndarray | None]:
-        score, area = self._graph(pixels)
-        return score + self._by, area
+    def __call__(self, pixels: np.ndarray) -> FrameScore:
+        given = self._graph(pixels)
+        return replace(given, value=given.value + self._by)
 
 
 def test_graphs_of_a_bundle_are_compared_with_the_float_graph(run: FrameRun) -> None:
@@ -197,7 +198,7 @@ def test_what_moves_where_the_picture_is_masked_changes_no_score(tmp_path: Path)
     inside[2:12, 2:12] = 255
     outside[20:30, 20:30] = 255
     scores = {
-        name: [FloatGraph(run)(frame)[0] for frame in (inside, outside)]
+        name: [FloatGraph(run)(frame).value for frame in (inside, outside)]
         for name, run in (("plain", plain), ("masked", masked))
     }
     assert scores["plain"][0] > 50

@@ -59,14 +59,14 @@ def test_nothing_is_held_back_where_nothing_stops_early_or_too_little_would_be()
 
 def test_a_share_of_each_kind_of_defect_is_learned_from_and_not_tested_on() -> None:
     found = split(folder(100), needs_labels=True)
-    assert [sum(path.name.startswith(kind) for path in found.defective) for kind in ("dent", "hole")] == [5, 2]
+    assert [sum(image.kind == kind for image in found.defective) for kind in ("dent", "hole")] == [5, 2]
     assert len(found.test) == 7
-    assert not {image.path for image in found.test} & set(found.defective)
+    assert not {image.path for image in found.test} & {image.path for image in found.defective}
 
 
 def test_of_a_sequence_the_first_anomalous_frames_are_learned_from() -> None:
     found = split(folder(100, layout=Layout.SEQUENCE, kinds={"anomaly": 4}), needs_labels=True)
-    assert [path.name for path in found.defective] == ["anomaly0", "anomaly1"]
+    assert [image.path.name for image in found.defective] == ["anomaly0", "anomaly1"]
 
 
 @pytest.mark.parametrize("kinds", [{"dent": 1}, {"dent": 0}])

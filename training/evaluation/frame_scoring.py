@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
+from edge_agent.contract.frames import FrameScore
 from edge_agent.contract.records import Doubles, Floats
 from training.data import DataError
 from training.evaluation.scoring import FloatScorer
@@ -23,8 +24,8 @@ class FrameGraph(Protocol):
     def reset(self) -> None:
         """Forget the frames before."""
 
-    def __call__(self, pixels: Pixels) -> tuple[float, Floats | None]:
-        """Score and map [h, w] of one frame uint8 [H, W, 3]."""
+    def __call__(self, pixels: Pixels) -> FrameScore:
+        """Score, map and kinds of one frame uint8 [H, W, 3]."""
 
 
 class FloatGraph:
@@ -38,10 +39,11 @@ class FloatGraph:
         """Forget the frames before."""
         self._scorer.reset()
 
-    def __call__(self, pixels: Pixels) -> tuple[float, Floats | None]:
-        """Score and map [h, w] of one frame uint8 [H, W, 3]."""
+    def __call__(self, pixels: Pixels) -> FrameScore:
+        """Score, map and kinds of one frame uint8 [H, W, 3]."""
         outputs = self._scorer(pixels)
-        return float(outputs["score"][0]), outputs["map"][0] if "map" in outputs else None
+        cells, kinds = (outputs[name][0] if name in outputs else None for name in ("map", "kinds"))
+        return FrameScore(value=float(outputs["score"][0]), map=cells, kinds=kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +54,8 @@ class Scored:
     """float64 [n]."""
     maps: Floats | None
     """float32 [n, h, w]; None where the graph has none."""
+    kinds: Floats | None
+    """float32 [n, h, w, C], without a map [n, 1, 1, C]; None where the graph tells no kinds apart."""
 
     @property
     def peaks(self) -> Doubles | None:
@@ -83,14 +87,20 @@ def score_frames(
         DataError: a score is not finite.
     """
     graph.reset()
-    scores, maps = np.empty(len(frames)), []
+    scored = list[FrameScore]()
     bar = tqdm(total=len(frames), desc=f"scoring {name}", unit="frame", leave=False, disable=not progress)
     with bar:
-        for number, pixels in enumerate(each for batch in frames.batches() for each in batch):
-            scores[number], area = graph(pixels)
-            maps += [] if area is None else [area]
+        for pixels in (each for batch in frames.batches() for each in batch):
+            scored.append(graph(pixels))
             bar.update()
+    scores = np.array([each.value for each in scored])
     if not np.isfinite(scores).all():
         bad = frames.paths[int(np.argmin(np.isfinite(scores)))]
         raise DataError(f"the {name} graph gives no finite score for {bad}: fit again with other settings")
-    return Scored(scores=scores[warm_up:], maps=np.array(maps[warm_up:], np.float32) if maps else None)
+    maps = [each.map for each in scored[warm_up:] if each.map is not None]
+    kinds = [each.kinds for each in scored[warm_up:] if each.kinds is not None]
+    return Scored(
+        scores=scores[warm_up:],
+        maps=np.array(maps, np.float32) if maps else None,
+        kinds=np.array(kinds, np.float32) if kinds else None,
+    )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.frame_manifest import FrameGraphSpec
+from edge_agent.contract.frames import FrameScore
 from edge_agent.contract.manifest import GraphFormat
-from edge_agent.contract.records import Floats
 from edge_agent.errors import EdgeAgentError
 from edge_agent.scoring.frame_interpreter import FrameScorer
 from training.data import DataError
@@ -26,10 +26,9 @@ class BundleGraph:
         """Forget the frames before."""
         self._scorer.reset()
 
-    def __call__(self, pixels: Pixels) -> tuple[float, Floats | None]:
-        """Score and map [h, w] of one frame uint8 [H, W, 3]."""
-        score = self._scorer.score(pixels)
-        return score.value, score.map
+    def __call__(self, pixels: Pixels) -> FrameScore:
+        """Score, map and kinds of one frame uint8 [H, W, 3]."""
+        return self._scorer.score(pixels)
 
 
 def bundle_graphs(path: Path, run: FrameRun) -> dict[str, BundleGraph]:

@@ -77,6 +77,8 @@ class ImageData:
     """Normal frames held back for early stopping; empty where nothing stops early or where they are too few."""
     defective: FrameSet | None = None
     """Defective frames of the training part, for detectors that need labels."""
+    kinds: tuple[str, ...] = ()
+    """Of each of these frames, the kind of its defect; empty: not told."""
 
 
 class ImageDetector(ABC, Generic[S]):
@@ -97,6 +99,8 @@ class ImageDetector(ABC, Generic[S]):
     """Scores how frames follow each other: carries state from frame to frame."""
     has_map: ClassVar[bool] = True
     """It tells where in the frame."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of defect that the fitted detector tells apart, in the order of its output; empty: it does not."""
 
     def __init__(self, settings: S, training: TrainingSettings, height: int, width: int) -> None:
         """Keep what the fit needs; nothing is computed yet. `height` and `width` are those of the frame in pixels."""
@@ -127,6 +131,7 @@ class ImageDetector(ABC, Generic[S]):
     def score_graph(self) -> ScoreGraph:
         """The fitted detector as one graph with static shapes and constants only.
 
-        `frame` uint8 [1, H, W, 3] to `score` [1], `map` [1, h, w] where it has one, and its `state_<name>`. The
-        function gets its values as float32 where parts of the picture are masked, so it begins with a cast.
+        `frame` uint8 [1, H, W, 3] to `score` [1], `map` [1, h, w] where it has one, `kinds` [1, h, w, C] where it
+        tells C of them apart (without a map [1, 1, 1, C]), and its `state_<name>`. The function gets its values as
+        float32 where parts of the picture are masked, so it begins with a cast.
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,12 @@ def fit_images(recipe: ImageRecipe, text: str, folder: Path, out: Path, *, progr
     curves = _fit(detector, parts, recipe, progress=progress)
     unfinished = fresh_folder(out)
     masked(detector.score_graph(), recipe.images.masks).save(unfinished / "graph")
-    _write_frames(unfinished, parts, recipe, streaming=detector.streaming)
+    _write_frames(unfinished, parts, recipe, detector)
     write_json(unfinished / "images.json", strict_json.plain(_told(found, parts, stock)))
     (unfinished / "recipe.toml").write_text(text, encoding="utf-8")
     write_json(unfinished / "metrics.json", {"fit": _figures(parts, stock, curves)})
     write_json(unfinished / "provenance.json", _provenance(recipe, stock))
-    write_info(unfinished, info)
+    write_info(unfinished, with_kinds(info, detector.kinds))
     finish(unfinished, out)
     return FrameRun.read(out)
 
@@ -116,7 +117,8 @@ def _fit(detector: ImageDetector[Any], parts: ImageParts, recipe: ImageRecipe, *
             ImageData(
                 normal=_frames(parts.training, recipe, blind=True),
                 stopping=_frames(parts.stopping, recipe, blind=True),
-                defective=_frames(parts.defective, recipe, blind=True) if detector.needs_labels else None,
+                defective=_frames(_paths(parts.defective), recipe, blind=True) if detector.needs_labels else None,
+                kinds=tuple(image.kind for image in parts.defective),
             ),
             progress=progress,
         )
@@ -129,8 +131,12 @@ def _frames(paths: Sequence[Path], recipe: ImageRecipe, *, blind: bool = False) 
     return FrameSet(tuple(paths), recipe.frame.height, recipe.frame.width, recipe.images.masks if blind else ())
 
 
-def _write_frames(folder: Path, parts: ImageParts, recipe: ImageRecipe, *, streaming: bool) -> None:
-    training = (*parts.training, *parts.defective)
+def _paths(images: Sequence[TestImage]) -> tuple[Path, ...]:
+    return tuple(image.path for image in images)
+
+
+def _write_frames(folder: Path, parts: ImageParts, recipe: ImageRecipe, detector: ImageDetector[Any]) -> None:
+    training, streaming = (*parts.training, *_paths(parts.defective)), detector.streaming
     choose = stretch if streaming else spread
     labels = np.array([image.defective for image in parts.test], bool)
     tested = list(most_mixed(labels, MOST_TEST) if streaming else spread(len(labels), MOST_TEST))
@@ -142,7 +148,13 @@ def _write_frames(folder: Path, parts: ImageParts, recipe: ImageRecipe, *, strea
         ).array(),
         test=_frames([parts.test[at].path for at in tested], recipe).array(),
         test_labels=labels[tested],
+        test_kinds=np.array([_class(parts.test[at], detector.kinds) for at in tested], np.int64),
     )
+
+
+def _class(image: TestImage, kinds: tuple[str, ...]) -> int:
+    """Place of its kind among these; -1: normal, or of none of them."""
+    return kinds.index(image.kind) if image.defective and image.kind in kinds else -1
 
 
 def stretch(count: int, most: int) -> Sequence[int]:
@@ -174,7 +186,7 @@ def _told(folder: ImageFolder, parts: ImageParts, stock: Stock) -> Parts:
         sequence=folder.layout is Layout.SEQUENCE,
         training=names(parts.training),
         stopping=names(parts.stopping),
-        defective=names(parts.defective),
+        defective=names(_paths(parts.defective)),
         validation=names(parts.validation),
         test=tuple(map(judged, parts.test)),
         unreadable=names(list(stock.unreadable)),
@@ -196,6 +208,11 @@ def _provenance(recipe: ImageRecipe, stock: Stock) -> dict[str, object]:
         "seed": recipe.training.seed,
         "versions": tool_versions("opencv-python-headless"),
     }
+
+
+def with_kinds(info: FrameRunInfo, kinds: tuple[str, ...]) -> FrameRunInfo:
+    """Say which kinds of defect the fitted detector tells apart, if any."""
+    return replace(info, tells_kinds=True, input=replace(info.input, classes=kinds)) if kinds else info
 
 
 def _info(recipe: ImageRecipe, detector: ImageDetector[Any], folder: ImageFolder) -> FrameRunInfo:

@@ -2,6 +2,7 @@
 
     MVTec     train/good/*   test/good/*   test/<defect>/*   ground_truth/<defect>/<name>.png or <name>_mask.png
     plain     normal/*       anomaly/*     ground_truth/anomaly/<name>.png (optional, as above)
+                             anomaly/<defect>/*             ground_truth/anomaly/<defect>/<name>.png (instead)
     sequence  train/*        test/*        labels.csv        ground_truth/anomaly/<name>.png (optional, as above)
     normal    *, or normal/* or train/good/* alone: nothing to test on
 
@@ -48,7 +49,7 @@ LABELS_FILE = "labels.csv"
 """Of a sequence: which frames of `test` are anomalous."""
 
 GOOD, ANOMALY = "good", "anomaly"
-"""Kinds of images: normal ones, and defective ones where no kinds of defect are told."""
+"""Kinds of images: normal ones, and defective ones whose kind of defect is not told."""
 
 
 class Layout(StrEnum):
@@ -211,7 +212,9 @@ def _plain(path: Path, seed: int, test_share: float) -> tuple[tuple[Path, ...], 
     tested = drawn(len(normal), test_share, seed)
     train = tuple(image for image, kept in zip(normal, tested, strict=True) if not kept)
     good = [TestImage(path=image, defective=False) for image, kept in zip(normal, tested, strict=True) if kept]
-    return train, (*good, *_defective(path, path / ANOMALY))
+    kinds = sorted(each for each in (path / ANOMALY).iterdir() if each.is_dir())
+    told = [image for kind in kinds for image in _defective(path, kind, f"{ANOMALY}/{kind.name}")]
+    return train, (*good, *_defective(path, path / ANOMALY), *told)
 
 
 def drawn(count: int, share: float, seed: int) -> NDArray[np.bool_]:
@@ -256,17 +259,17 @@ def _labels(path: Path) -> dict[str, bool]:
         ) from error
 
 
-def _defective(path: Path, kind: Path) -> list[TestImage]:
-    """The images of one kind of defect with their masks."""
-    masks = _masks(path, kind.name)
+def _defective(path: Path, kind: Path, masked: str = "") -> list[TestImage]:
+    """The images of one kind of defect with their masks, in a folder of the kind's name or of this one."""
+    masks = _masks(path, masked or kind.name)
     return [
         TestImage(path=image, defective=True, kind=kind.name, mask=masks.get(image.stem)) for image in _images(kind)
     ]
 
 
-def _masks(path: Path, kind: str) -> dict[str, Path]:
+def _masks(path: Path, folder: str) -> dict[str, Path]:
     """Masks of a kind of defect by the names of their images, which are named alike."""
-    return {each.stem.removesuffix("_mask"): each for each in _images(path / "ground_truth" / kind)}
+    return {each.stem.removesuffix("_mask"): each for each in _images(path / "ground_truth" / folder)}
 
 
 def _check(folder: ImageFolder, *, labelled: bool) -> None:

@@ -6,7 +6,7 @@ rare. Of other defects a classifier knows nothing; where they may come, a detect
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +33,15 @@ class Labelled:
     """uint8 [n, H, W, 3], normal ones first."""
     defective: Floats
     """float32 [n, 1]: 1 or 0."""
+    kinds: tuple[str, ...]
+    """Of the defective ones, which are last; empty strings where they are not told."""
 
     @classmethod
-    def of(cls, normal: Pixels, defective: Pixels) -> Labelled:
-        """Put both together."""
+    def of(cls, normal: Pixels, defective: Pixels, kinds: Sequence[str] = ()) -> Labelled:
+        """Put both together; `kinds` are those of the defective ones, where they are told."""
         labels = np.repeat(np.array([0, 1], np.float32), [len(normal), len(defective)])
-        return cls(frames=np.concatenate([normal, defective]), defective=labels[:, np.newaxis])
+        told = tuple(kinds) or ("",) * len(defective)
+        return cls(frames=np.concatenate([normal, defective]), defective=labels[:, np.newaxis], kinds=told)
 
     def __len__(self) -> int:
         """Count the frames."""
@@ -74,8 +77,9 @@ def labelled_frames(data: ImageData, settings: TrainingSettings) -> tuple[Labell
         )
     watched = _watched(len(defective), settings)
     if not len(stopping) or watched.sum() < FEWEST_DEFECTIVE or len(defective) - watched.sum() < FEWEST_DEFECTIVE:
-        return Labelled.of(np.concatenate([normal, stopping]), defective), None
-    return Labelled.of(normal, defective[~watched]), Labelled.of(stopping, defective[watched])
+        return Labelled.of(np.concatenate([normal, stopping]), defective, data.kinds), None
+    kinds = [kind for kind, of_watched in zip(data.kinds, watched, strict=False) if not of_watched]
+    return Labelled.of(normal, defective[~watched], kinds), Labelled.of(stopping, defective[watched])
 
 
 def _watched(count: int, settings: TrainingSettings) -> NDArray[np.bool_]:

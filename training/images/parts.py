@@ -43,7 +43,7 @@ class ImageParts:
     training: tuple[Path, ...]
     stopping: tuple[Path, ...]
     validation: tuple[Path, ...]
-    defective: tuple[Path, ...]
+    defective: tuple[TestImage, ...]
     test: tuple[TestImage, ...]
 
 
@@ -85,7 +85,7 @@ def split_images(
         test=folder.test,
     )
     _check(folder, parts)
-    learned = set(parts.defective)
+    learned = {image.path for image in parts.defective}
     return ImageParts(
         training=parts.training,
         stopping=parts.stopping,
@@ -104,18 +104,18 @@ def _chosen(paths: Sequence[Path], chosen: NDArray[np.bool_]) -> tuple[Path, ...
     return tuple(path for path, of_part in zip(paths, chosen, strict=True) if of_part)
 
 
-def _to_learn(folder: ImageFolder, seed: int, test_share: float) -> tuple[Path, ...]:
+def _to_learn(folder: ImageFolder, seed: int, test_share: float) -> tuple[TestImage, ...]:
     """Of each kind of defect those that the fit sees; of a sequence the first.
 
     Raises:
         DataError: none is left to learn from, or to test on.
     """
     defective = [image for image in folder.test if image.defective]
-    learned: list[Path] = []
+    learned: list[TestImage] = []
     for kind in sorted({image.kind for image in defective}):
-        of_kind = [image.path for image in defective if image.kind == kind]
+        of_kind = [image for image in defective if image.kind == kind]
         tested = (_last if folder.layout is Layout.SEQUENCE else drawn)(len(of_kind), test_share, seed + 3)
-        learned += _chosen(of_kind, ~tested)
+        learned += [image for image, kept in zip(of_kind, tested, strict=True) if not kept]
     if not learned or len(learned) == len(defective):
         raise DataError(
             f"{folder.path}: the detector learns from defective images and is tested on others, so it needs two "

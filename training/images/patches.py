@@ -109,9 +109,9 @@ class Patches:
             return tf.reshape(tf.concat(parts, axis=3), (-1, self.positions, self._settings.channels))
 
     def map(self, values: tf.Tensor) -> tf.Tensor:
-        """Values [tiles^2, P] of one frame as [1, tiles h, tiles w]; call it in scope `head`."""
+        """Values [tiles^2, P, …] of one frame as [1, tiles h, tiles w, …]; call it in scope `head`."""
         count = self._settings.tiles
-        tiles = tf.split(tf.reshape(values, (-1, *self.grid)), count**2, axis=0)
+        tiles = tf.split(tf.reshape(values, (-1, *self.grid, *values.shape[2:])), count**2, axis=0)
         rows = [tf.concat(tiles[at : at + count], axis=2) for at in range(0, count**2, count)]
         return tf.concat(rows, axis=1)
 

@@ -17,6 +17,7 @@ from training.images.augmentation import Augmentation
 from training.images.backbone import EfficientNetLite0
 from training.images.detector import Curves, ImageData, ImageDetector
 from training.images.folders import BATCH, Pixels
+from training.images.kinds import KindHead, told_apart
 from training.images.labelled import labelled_frames
 from training.images.patches import FeatureSettings, Patches
 
@@ -43,12 +44,13 @@ class TransferSettings:
 
 
 class Transfer(ImageDetector[TransferSettings]):
-    """Log-odds at each position; the odds of the frame are the mean of those of its positions.
+    """Log-odds at each position, and the kind of defect; the odds of the frame are the mean of those of its positions.
 
         map(p) = w . x_p + b,   score = log mean over p of exp(map(p))
 
     So a small defect counts, its place need not be labelled, and the map shows what the score was made of. The features
-    stay as they were pretrained: a few dozen images can train w, not the backbone.
+    stay as they were pretrained: a few dozen images can train w, not the backbone. Where kinds of defect are told, a
+    softmax over them at each position is learned behind it (`training.images.kinds`), which changes neither.
 
     Sources: B. Zhou, A. Khosla, A. Lapedriza, A. Oliva and A. Torralba, "Learning deep features for discriminative
     localization", CVPR 2016 (class activation maps, there of the mean over positions); P. O. Pinheiro and R. Collobert,
@@ -64,6 +66,8 @@ class Transfer(ImageDetector[TransferSettings]):
     """w, float32 [D, 1]."""
     offset: Floats
     """b, float32 [1]."""
+    kind_head: KindHead | None = None
+    """Where there are kinds to tell apart."""
 
     @classmethod
     def check(cls, settings: TransferSettings, height: int, width: int) -> None:
@@ -100,7 +104,15 @@ class Transfer(ImageDetector[TransferSettings]):
         weights, offset = (each.astype(np.float64) for each in head.get_weights())
         self.weights = (weights / spread[:, np.newaxis]).astype(np.float32)
         self.offset = (offset - (mean / spread) @ weights).astype(np.float32)
+        self._learn_kinds(x[wanted[:, 0] > 0], trained.kinds)
         return curves
+
+    def _learn_kinds(self, x: Floats, kinds: tuple[str, ...]) -> None:
+        """Learn from features [n copies, P, D] of defective frames of these n kinds, if they can be told apart."""
+        self.kinds = told_apart(kinds)
+        if self.kinds:
+            log_odds = (x @ self.weights + self.offset)[..., 0]
+            self.kind_head = KindHead.fit(x, log_odds, kinds * self.settings.copies, self.kinds, self.settings.decay)
 
     def _network(self, positions: int) -> tuple[keras.Model, keras.layers.Dense]:
         """From standard features [n, P, D] to log-odds [n, 1], and the layer that is learned."""
@@ -124,7 +136,7 @@ class Transfer(ImageDetector[TransferSettings]):
         return x.reshape(len(frames), -1, x.shape[-1])
 
     def score_graph(self) -> ScoreGraph:
-        """Log-odds of each position in float, and those of the frame."""
+        """Log-odds of each position in float, those of the frame, and the probabilities of kinds."""
 
         def function(frame: tf.Tensor) -> Outputs:
             features = self._patches.graph(frame)
@@ -134,7 +146,11 @@ class Transfer(ImageDetector[TransferSettings]):
                 largest = tf.reduce_max(log_odds, axis=0)
                 score = largest + tf.math.log(tf.reduce_mean(tf.exp(log_odds - largest), axis=0))
                 strange_map = self._patches.map(tf.reshape(log_odds, (-1, self._patches.positions)))
-                return {"score": score, "map": strange_map}
+                outputs = {"score": score, "map": strange_map}
+                if self.kind_head is not None:
+                    kinds = tf.reshape(self.kind_head.graph(flat), (-1, self._patches.positions, len(self.kinds)))
+                    outputs["kinds"] = self._patches.map(kinds)
+                return outputs
 
         return ScoreGraph(function=function, inputs={"frame": (1, self.height, self.width, 3)})
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.frames.backtest import alarms
+from converters.frames.backtest import alarms, sightings
 from converters.frames.build import FrameBuild
 from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.frame_manifest import FrameGraphSpec
-from edge_agent.contract.frames import Pixels
+from edge_agent.contract.frames import FrameScore, Pixels
 from edge_agent.contract.manifest import GraphFormat
-from edge_agent.contract.records import NS, Doubles, Floats
+from edge_agent.contract.records import NS, Doubles
 from edge_agent.contract.resize import resize
 from edge_agent.errors import FrameError
 from edge_agent.scoring.frame_interpreter import FrameScorer
@@ -56,11 +56,11 @@ class TimedGraph:
         """Forget the frames before."""
         self._scorer.reset()
 
-    def __call__(self, pixels: Pixels) -> tuple[float, Floats | None]:
-        """Score and map [h, w] of one frame uint8 [H, W, 3]; errors as the scorer's."""
+    def __call__(self, pixels: Pixels) -> FrameScore:
+        """Score, map and kinds of one frame uint8 [H, W, 3]; errors as the scorer's."""
         score = self._scorer.score(pixels)
         self.took_ns.append(score.took_ns)
-        return score.value, score.map
+        return score
 
     def ms(self) -> float:
         """Median milliseconds of the fastest calls."""
@@ -104,6 +104,7 @@ def _graph(bundle: FrameBundle, spec: FrameGraphSpec, judge_images: Judge) -> Ju
     assert test is not None  # noqa: S101 - there are test images of both kinds
     assert figures is not None  # noqa: S101 - the same
     maps = [None] * len(test.scores) if test.maps is None else test.maps
+    scored = [FrameScore(value=value, map=cells) for value, cells in zip(test.scores.tolist(), maps, strict=True)]
     return JudgedGraph(
         said=Said(
             scores=_plain(test.scores),
@@ -120,7 +121,7 @@ def _graph(bundle: FrameBundle, spec: FrameGraphSpec, judge_images: Judge) -> Ju
             map_correlation=parity.get("map_correlation"),
             ms_per_frame=graph.ms(),
             grade=calibration.grade.value,
-            alarmed=tuple(alarms(bundle.manifest, spec, zip(test.scores.tolist(), maps, strict=True)).tolist()),
+            alarmed=tuple(alarms(bundle.manifest, sightings(bundle.manifest, spec, scored)).tolist()),
         ),
     )
 
