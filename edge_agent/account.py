@@ -53,7 +53,12 @@ class Account(Protocol[Item_contra]):
         """Return what an alert says; its evidence is on disk then."""
 
 
-_CLOSED = {"normal": "normal again", "restart": "not there any more after a restart", "recovered": "recovered"}
+_CLOSED = {
+    "normal": "normal again",
+    "passed": "has passed: the next picture is another part",
+    "restart": "not there any more after a restart",
+    "recovered": "recovered",
+}
 
 
 def closing_words(transition: Transition) -> str:

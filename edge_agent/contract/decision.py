@@ -71,6 +71,15 @@ class DecisionRule:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number of seconds, 0 or more, got {value}")
 
+    @property
+    def by_part(self) -> bool:
+        """Of frames: each shows another part, whose events are its own (`vision/objects.py`)."""
+        return self.m == 1 and self.hold_off_s == 0
+
+    def joined_s(self, frame_s: float) -> float:
+        """Seconds between two frames in alarm up to which they are one event."""
+        return 0.0 if self.by_part else frame_s + self.hold_off_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenEvent:
@@ -236,6 +245,15 @@ class Decider:
         return Decision(
             t_ns=unknown.t_ns, anomaly=None, fault=unknown.fault, detail=unknown.detail, transitions=transitions
         )
+
+    def leave(self, t_ns: int) -> Decision:
+        """Take note that what was watched has passed: its anomaly is over, and what comes begins anew."""
+        event, self._anomaly, self._last_ns = self._anomaly, None, None
+        self._above = self._stirred = 0
+        reason = "passed" if event and event.seen else "restart"
+        steps = [_transition(event, Life.CLOSE, _Sign(t_ns, event.told.stage), reason)] if event else []
+        steps = [*self._close_orphans(_Sign(t_ns)), *steps]
+        return Decision(t_ns=t_ns, anomaly=False, transitions=tuple(steps))
 
     def open_events(self) -> list[OpenEvent]:
         """Return what `restore` needs after a restart."""

@@ -14,6 +14,9 @@ Events are those of `contract/decision.py`: N of M frames open one, hysteresis a
 not seen counts as quiet, and while its event is open it is known again where it was last seen. A region in a zone with
 a threshold of its own is decided by that threshold.
 
+Where each frame shows another part (1 of 1 frames, no hold-off), nothing goes on from one to the next: whatever was
+seen is over with the first frame that is half the usual time later. Frames that come faster show one part.
+
 While its event is open an object is of the kind that its strongest region was of, so that one event does not go by many
 names.
 """
@@ -28,7 +31,7 @@ import numpy as np
 
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.decision import Decider, DecisionRule, OpenEvent
-from edge_agent.contract.records import Decision, Doubles, Fault, Stage, Unknown
+from edge_agent.contract.records import NS, Decision, Doubles, Fault, Stage, Unknown
 from edge_agent.contract.zones import Zone
 from edge_agent.vision.assignment import cheapest_pairs
 from edge_agent.vision.regions import MOST_REGIONS, Box, Region, in_zone
@@ -101,6 +104,7 @@ class Objects:
         self._rule, self._frame_s, self._new_id = rule, frame_s, new_id
         self._zones, self._stage = zones, stage
         self._objects: list[_Object] = []
+        self._last_ns: int | None = None
         self.recalibrate(calibration)
         self._decider(zone="")
         self.dropped = 0
@@ -128,6 +132,7 @@ class Objects:
         Returns:
             A decision for each object, oldest object first; one that was forgotten comes no more.
         """
+        passed = self._passed(t_ns)
         fresh = list(regions)
         self.dropped += max(len(fresh) - MOST_REGIONS, 0)
         fresh = fresh[:MOST_REGIONS]
@@ -142,7 +147,7 @@ class Objects:
             decided.append(self._decide(each, _joined(seen) if seen else None, t_ns))
         decided += [one for i, region in enumerate(fresh) if i not in taken and (one := self._begin(region, t_ns))]
         self._objects = [each for each in self._objects if each.unseen < self._rule.m or each.decider.open_events()]
-        return decided
+        return [*passed, *decided]
 
     def unknown(self, unknown: Unknown) -> None:
         """Take note of a stretch without frames: objects are kept as they are, and N of M begins anew.
@@ -163,6 +168,15 @@ class Objects:
         """Return what `restore` needs after a restart."""
         return [replace(event, box=each.region.box) for each in self._objects for event in each.decider.open_events()]
 
+    def _passed(self, t_ns: int) -> list[ObjectDecision]:
+        """Let go of what was seen where a frame shows the next part."""
+        last_ns, self._last_ns = self._last_ns, t_ns
+        same = last_ns is not None and 0 <= t_ns - last_ns < self._frame_s * NS / 2
+        if same or not self._rule.by_part:
+            return []
+        gone, self._objects = self._objects, []
+        return [_told(each, each.decider.leave(t_ns), seen=False) for each in gone]
+
     def _decider(self, zone: str) -> Decider:
         return Decider(self._rule, self._calibrations[zone], self._frame_s, self._new_id)
 
@@ -182,10 +196,13 @@ class Objects:
                 each.decider.recalibrate(self._calibrations[region.zone])
             each.region, each.unseen = _of_kind(each, region), 0
             decision = each.decider.window(t_ns, score=region.score, stage=self._stage)
-        steps = tuple(replace(step, box=each.region.box) for step in decision.transitions)
-        return ObjectDecision(
-            region=each.region, seen=region is not None, decision=replace(decision, transitions=steps)
-        )
+        return _told(each, decision, seen=region is not None)
+
+
+def _told(each: _Object, decision: Decision, *, seen: bool) -> ObjectDecision:
+    """Return what was decided of an object, its steps with where it is."""
+    steps = tuple(replace(step, box=each.region.box) for step in decision.transitions)
+    return ObjectDecision(region=each.region, seen=seen, decision=replace(decision, transitions=steps))
 
 
 def _of_kind(each: _Object, region: Region) -> Region:

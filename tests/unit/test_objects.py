@@ -257,6 +257,54 @@ def test_hundreds_of_regions_are_bounded_and_counted() -> None:
     assert watch.objects.dropped >= 6 * (300 - MOST_REGIONS)
 
 
+class Line(Watch):
+    """Each frame shows another part: 1 of 1 frames, no hold-off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rule, ids = DecisionRule(n=1, m=1, hold_off_s=0.0), itertools.count(1)
+        t_ns = np.arange(100, dtype=np.int64) * NS
+        usual = calibrate(np.linspace(-1, 1, 100), t_ns, alarms_per_day=1, n=1, m=1, join_s=0, k=1)
+        self.objects = Objects(rule, usual.with_threshold(10.0), 1.0, lambda: f"part-{next(ids)}")
+
+
+def test_each_defective_part_of_a_line_is_an_event_wherever_its_defect_is() -> None:
+    line = Line()
+    for defects in ([region(0.5)], [region(0.5)], [], [region(0.5), region(0.1)], []):
+        line.see(*defects)
+    lives = [(one_id, life) for one_id, life, _ in line.told]
+    assert lives == [
+        ("part-1", "open"),
+        ("part-1", "close"),
+        ("part-2", "open"),
+        ("part-2", "close"),
+        ("part-3", "open"),
+        ("part-4", "open"),
+        ("part-3", "close"),
+        ("part-4", "close"),
+    ]
+    assert line.objects.open_events() == []
+
+
+def test_frames_that_come_faster_than_parts_show_one_part() -> None:
+    line = Line()
+    for _ in range(20):
+        line.objects.update(line.t_ns, [region(0.5)])
+        line.t_ns += NS // 10
+    assert [each.id for each in line.objects.open_events()] == ["part-1"]
+
+
+def test_a_part_from_before_a_restart_or_a_fault_has_passed() -> None:
+    line = Line()
+    line.see(region(0.5))
+    line.objects.unknown(Unknown(t_ns=line.t_ns, fault=Fault.CAMERA, detail="dark"))
+    later = Line()
+    later.objects.restore(line.objects.open_events())
+    for each in (line, later):
+        (gone,) = each.see()
+        assert [(one.id, one.life.value) for one in gone.decision.transitions] == [("part-1", "close")]
+
+
 def test_similarity_is_one_for_the_same_and_falls_with_way_size_and_features() -> None:
     here = [region(0.5, features=(1.0,))]
     others = [
