@@ -21,7 +21,7 @@ SERVER = Path(__file__).parents[1] / "rtsp_server.py"
 PYTHON = "/usr/bin/python3"
 """Debian's: it has the bindings of GStreamer."""
 NEEDED = "gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
-ORANGE = (255, 128, 0)
+ORANGE, BLUE = (255, 128, 0), (0, 0, 255)
 TOLERANCE = 24
 """The server's encoder keeps the range of television, 16 to 235."""
 
@@ -94,10 +94,30 @@ def read_on(source: FrameSource) -> None:
         source.read(0.5)
 
 
+def shows(frame: Frame, colour: tuple[int, int, int]) -> bool:
+    """Whether all of the frame has this colour."""
+    return bool(np.abs(frame.pixels.astype(int) - colour).max() < TOLERANCE)
+
+
 def test_its_frames_arrive_in_their_colours(source: FrameSource) -> None:
     frame = first_frame(source)
     assert frame.size == (320, 240)
-    assert np.abs(frame.pixels.reshape(-1, 3).mean(axis=0) - ORANGE).max() < TOLERANCE
+    assert shows(frame, ORANGE)
+
+
+def test_a_stream_that_changes_its_size_goes_on_and_is_counted(camera: RtspCamera) -> None:
+    settings = NetworkCameraSettings(url=f"rtsp://127.0.0.1:{camera.port}/changing", stall_s=2.0)
+    source = make_frame_source(settings, SystemClock())
+    source.open()
+    before = first_frame(source)
+    wait_until(lambda: shows(first_frame(source), BLUE), "the new picture, whole", 10)
+    after = first_frame(source)
+    source.close()
+    assert (before.size, after.size) == ((320, 240), (640, 480))
+    assert shows(before, ORANGE)
+    assert shows(after, BLUE)
+    status = source.status()
+    assert (status["frames_dropped"], status["size_changes"]) == (0, 1)
 
 
 def test_a_camera_that_is_switched_off_is_told_and_read_again_once_it_is_on(
