@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from edge_agent.errors import ManifestError
+
+_log = logging.getLogger(__name__)
+
+Kept = TypeVar("Kept")
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -19,3 +28,14 @@ def replace_file(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def load_kept(path: Path, load: Callable[[Path], Kept]) -> Kept | None:
+    """Load what a stream keeps in its folder; None where it is not there or, with a warning, cannot be used."""
+    try:
+        return load(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ManifestError) as error:
+        _log.warning("stream %s: %s", path.parent.name, error)
+        return None

@@ -14,7 +14,7 @@ from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.manifest import GraphSpec, InputSpec
 from edge_agent.contract.prefilter import Prefilter
 from edge_agent.errors import BundleError, ManifestError
-from edge_agent.files import replace_file
+from edge_agent.files import load_kept, replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -103,14 +103,8 @@ def site_of(folder: Path, bundle: Bundle) -> tuple[SiteModel | None, str]:
 
 def site_model(folder: Path, spec: GraphSpec) -> SiteModel | None:
     """Return the on-site calibration of a stream, where there is one for this very graph."""
-    try:
-        site = SiteModel.load(folder / SITE_FILE)
-    except FileNotFoundError:
-        return None
-    except ManifestError as error:
-        _log.warning("%s", error)
-        return None
-    if site.graph_sha256 != spec.sha256:
+    site = load_kept(folder / SITE_FILE, SiteModel.load)
+    if site is not None and site.graph_sha256 != spec.sha256:
         _log.warning("%s is for another graph and is not used; calibrate again", folder / SITE_FILE)
         return None
     return site

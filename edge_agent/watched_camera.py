@@ -26,8 +26,7 @@ from edge_agent.contract.frames import Frame, FrameScore, Pixels
 from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth
-from edge_agent.errors import ManifestError
-from edge_agent.files import replace_file
+from edge_agent.files import load_kept, replace_file
 from edge_agent.found_bundle import find_frame_bundle
 from edge_agent.frame_account import FrameAccount, FrameKeeper
 from edge_agent.frame_reader import FrameReader
@@ -190,24 +189,13 @@ class WatchedCamera(Watched):
                 self._prefilter = FramePrefilter(settings)
 
     def _load_scene(self) -> SceneModel | None:
-        try:
-            scene = SceneModel.load(self._folder / SCENE_FILE)
-        except FileNotFoundError:
-            return None
-        except ManifestError as error:
-            _log.warning("stream %s: %s", self.name, error)
-            return None
-        self._saved[SCENE_FILE] = scene.calibration
+        scene = load_kept(self._folder / SCENE_FILE, SceneModel.load)
+        if scene is not None:
+            self._saved[SCENE_FILE] = scene.calibration
         return scene
 
     def _load_reference(self) -> Reference | None:
-        try:
-            reference = Reference.from_npz((self._folder / REFERENCE_FILE).read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ManifestError) as error:
-            _log.warning("stream %s: %s", self.name, error)
-            return None
+        reference = load_kept(self._folder / REFERENCE_FILE, lambda path: Reference.from_npz(path.read_bytes()))
         self._saved[REFERENCE_FILE] = reference
         return reference
 

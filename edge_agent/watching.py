@@ -30,7 +30,8 @@ from edge_agent.config import StreamSettings
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.records import Block, Decision, Fault, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth, StreamInfo, utc_text
-from edge_agent.errors import BundleError, ManifestError
+from edge_agent.errors import BundleError
+from edge_agent.files import load_kept
 from edge_agent.found_bundle import find_bundle
 from edge_agent.graph_choice import Choice, GraphChoice, channel_problem
 from edge_agent.on_site import Learning, gaussian_pipeline
@@ -170,14 +171,8 @@ class WatchedStream(Watched):
         return gaussian_pipeline(self._learned, self._new_id, problem=problem), ""
 
     def _load_learned(self) -> SiteModel | None:
-        try:
-            learned = SiteModel.load(self._folder / LEARNED_FILE)
-        except FileNotFoundError:
-            return None
-        except ManifestError as error:
-            _log.warning("stream %s: %s", self.name, error)
-            return None
-        if wrong := channel_problem(self.source.channels, learned.input.channels):
+        learned = load_kept(self._folder / LEARNED_FILE, SiteModel.load)
+        if learned and (wrong := channel_problem(self.source.channels, learned.input.channels)):
             _log.warning("stream %s: what was learned is for other channels; learning anew: %s", self.name, wrong)
             return None
         return learned
