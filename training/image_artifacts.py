@@ -169,7 +169,7 @@ class FrameRun(RunFolder):
             alarms_per_day=alarms_per_day or self.info.decision.alarms_per_day,
             n=rule.n,
             m=rule.m,
-            join_s=interval_s + rule.hold_off_s,
+            join_s=rule.joined_s(interval_s),
             k=self.info.k,
         )
 

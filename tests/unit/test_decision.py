@@ -477,3 +477,9 @@ def test_another_threshold_keeps_the_event_and_decides_what_comes() -> None:
 def test_another_threshold_must_be_for_the_same_n_of_m() -> None:
     with pytest.raises(ValueError, match="calibrated for 1 of 1"):
         Stream().decider.recalibrate(calibrated(1, 1))
+
+
+def test_frames_of_parts_are_never_joined_and_all_others_for_a_frame_and_the_hold_off() -> None:
+    assert DecisionRule(n=1, m=1, hold_off_s=0.0).joined_s(2.0) == 0.0
+    assert DecisionRule(n=1, m=1, hold_off_s=3.0).joined_s(2.0) == 5.0
+    assert DecisionRule(n=1, m=2, hold_off_s=0.0).joined_s(2.0) == 2.0

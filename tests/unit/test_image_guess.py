@@ -69,7 +69,12 @@ def test_an_mvtec_folder_is_counted_by_kind(tmp_path: Path) -> None:
 
 def test_a_sequence_is_decided_by_more_than_one_frame(tmp_path: Path) -> None:
     _, recipe = made(sequence_folder(tmp_path / "images"))
-    assert (recipe.decision.n, recipe.decision.m) == (3, 5)
+    assert (recipe.decision.n, recipe.decision.m, recipe.decision.hold_off_s) == (3, 5, 10.0)
+
+
+def test_parts_are_decided_each_by_its_own_frame(tmp_path: Path) -> None:
+    _, recipe = made(plain_folder(tmp_path / "images"))
+    assert recipe.decision.spec().rule.by_part
 
 
 @pytest.mark.parametrize(

@@ -252,9 +252,9 @@ class Judge:
         return evaluate_images(self.truth[judged], test.scores[judged], areas, self._masks)
 
     def _events(self, alarmed: Flags) -> metrics.Detection:
-        interval_s = self.run.input.interval_s
+        interval_s, rule = self.run.input.interval_s, self.run.info.decision.rule
         t_ns = np.round(np.arange(len(alarmed)) * interval_s * NS).astype(np.int64)
-        return metrics.detection(self.truth, alarmed, t_ns, join_s=interval_s + self.run.info.decision.rule.hold_off_s)
+        return metrics.detection(self.truth, alarmed, t_ns, join_s=rule.joined_s(interval_s))
 
 
 def agreement(judged: Judged, reference: Judged) -> Agreement:

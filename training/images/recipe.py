@@ -90,8 +90,8 @@ class FrameDecisionSettings(DecisionSettings):
     part, 3 of 5 where a camera looks at one scene."""
     m: int = 1
     """Frames that n counts among."""
-    hold_off_s: float = 10.0
-    """Quiet seconds before an event closes."""
+    hold_off_s: float = 0.0
+    """Quiet seconds before an event closes; 0 with 1 of 1: every frame shows another part, whose events are its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ def _brightness(parts: ImageParts) -> Said:
         alarms_per_day=decision.alarms_per_day,
         n=decision.n,
         m=decision.m,
-        join_s=interval_s + decision.hold_off_s,
+        join_s=decision.spec().rule.joined_s(interval_s),
         k=decision.k,
     )
     return _said(scores, found.median, found.threshold)
