@@ -142,8 +142,8 @@ class NetworkDevice:
     """An open stream of the network.
 
     What FFmpeg does with a picture that is not as those before: one of another size is given as it is (RTSP) or brought
-    to the size of the first until the stream is opened anew (MJPEG over HTTP), and of a JPEG that was cut short the rest
-    is grey. What is no picture is dropped.
+    to the size of the first until the stream is opened anew (MJPEG over HTTP); of a JPEG that was cut short the rest is
+    grey. What is no picture is dropped.
     """
 
     def __init__(
