@@ -388,8 +388,9 @@ def test_a_fault_before_the_first_reading_has_the_time_of_now() -> None:
 
 def test_a_reader_does_not_wait_for_a_watcher_that_has_ended() -> None:
     bench = Bench()
+    bench.stream.reader.queue.put(None)
+    bench.stream.run()
     for _ in range(QUEUE_BLOCKS):
         bench.stream.reader.queue.put(Unknown(t_ns=0, fault=Fault.NO_DATA))
-    bench.stream.reader.unwatched.set()
     bench.stream.reader.run()
     assert bench.stream.reader.queue.full()
