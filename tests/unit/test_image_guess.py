@@ -36,6 +36,7 @@ type = "still"
 [decision]
 n = 1
 m = 1  # frames that n counts among
+hold_off_s = 0.0  # quiet
 """
 
 
