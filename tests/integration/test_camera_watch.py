@@ -24,7 +24,7 @@ from training.experiments.demo_parts import Part, Watched
 from training.experiments.demo_watch import OTHER_VIEWS, keep_pictures, watch
 
 BLOB = (slice(2, 5), slice(8, 12))
-DEFECTIVE = (3, 6)
+DEFECTIVE = (3, 4)  # one after the other, and each an event of its own
 INTERVAL_S = 0.5
 
 
@@ -52,7 +52,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         calibration=calibrated(HEIGHT * WIDTH * 150.0),
         map_calibration=calibrated(300.0),
     )
-    rule = DecisionSpec(rule=DecisionRule(n=1, m=1, hold_off_s=10.0), alarms_per_day=1.0)
+    rule = DecisionSpec(rule=DecisionRule(n=1, m=1, hold_off_s=0.0), alarms_per_day=1.0)
     values = dataclasses.replace(told, graphs=(graph,), decision=rule).to_dict()
     path = tmp_path_factory.mktemp("bundle") / "camera.bundle"
     path.write_bytes(zipped([("manifest.json", json.dumps(values).encode()), *files.items()]))
@@ -83,7 +83,7 @@ def test_each_defective_part_raises_an_alert_with_its_picture_its_place_and_an_o
     said = capsys.readouterr().out
     assert sorted(seen.first_alerts()) == sorted(overlays) == list(DEFECTIVE)
     assert verdict(seen) == "2 of 2 defective parts raised an alert, and 0 of 7 good ones."
-    assert "part 3, 3.png, defective:  anomaly" in said
+    assert "part 3, 3.png, defective: warning, something strange at the top" in said
     for number in DEFECTIVE:
         region = seen.first_alerts()[number]["region"]
         assert (region["x"], region["y"]) == pytest.approx((8 / WIDTH, 2 / HEIGHT), abs=0.001)

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent.contract.words import counted
 from training.data import DataError
 from training.experiments.demo_camera_report import verdict, write_report
 from training.experiments.demo_device import command
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     watched = watch(parts, bundle, out, interval_s=made.input.interval_s, shown_s=options.seconds, more=views)
     kept = keep_pictures(watched, out)
     title = f"{folder.name}: pictures that the model never saw." if options.data else SIMULATED
-    return _told(watched, kept, write_report(out / "report.html", watched, kept, title, run))
+    report = write_report(out / "report.html", watched, kept, title, run)
+    return _told(watched, kept, report, f"{counted(len(made.validation), 'normal picture')} set the threshold", recipe)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,14 +122,16 @@ def _check(folder: Path) -> None:
         )
 
 
-def _told(watched: Watched, overlays: dict[int, Path], report: Path) -> int:
-    """Say what was found and where to look; return the exit code."""
-    print(f"{len(watched.alerts)} alerts came through the broker. {verdict(watched)}")
+def _told(watched: Watched, overlays: dict[int, Path], report: Path, threshold: str, recipe: Path) -> int:
+    """Say what was found, what might have been, and where to look; return the exit code."""
+    print(verdict(watched))
+    if watched.judged(defective=True, alarmed=False) or watched.judged(defective=False, alarmed=True):
+        print(f"{threshold}: with more of them, or another k in {recipe}, it would be elsewhere (docs/images.md)")
     if overlays:
         print(f"the JPEGs that came with them, and their overlays: {next(iter(overlays.values())).parent}")
     found = watched.judged(defective=True, alarmed=True)
     if not found:
-        print("NO alert was raised for a defective part")
+        print("NO defective part raised an alert")
     print(f"open this in a browser: {report}")
     return 0 if found else 1
 

@@ -25,27 +25,22 @@ STOP_S = 20.0
 """Longest wait for the agent to come online, to decide what is left, and to end, seconds."""
 
 
-def command(module: str, *arguments: str | Path, quiet: bool = False) -> None:
+def command(module: str, *arguments: str | Path) -> None:
     """Print a command as the user would type it, and run it; a failure ends the demonstration with its exit code.
 
     Args:
         module: that is run; `edge_agent` is typed as `edge-agent`.
         arguments: of the command.
-        quiet: print neither command nor what it says, since one like it was shown.
     """
     words = [str(argument) for argument in arguments]
     typed = ["edge-agent"] if module == "edge_agent" else ["python", "-m", module]
-    if not quiet:
-        print(f"$ {shlex.join([*typed, *words])}", flush=True)
-    output = subprocess.DEVNULL if quiet else None
-    run = [sys.executable, "-m", module, *words]
-    ended = subprocess.run(run, check=False, stdin=subprocess.DEVNULL, stdout=output)
+    print(f"$ {shlex.join([*typed, *words])}", flush=True)
+    ended = subprocess.run([sys.executable, "-m", module, *words], check=False, stdin=subprocess.DEVNULL)
     if ended.returncode < 0:
         raise SystemExit(f"ended by {signal.Signals(-ended.returncode).name}: was there too little memory?")
     if ended.returncode:
         raise SystemExit(ended.returncode)
-    if not quiet:
-        print(flush=True)
+    print(flush=True)
 
 
 def write_settings(path: Path, broker: Broker, streams: str) -> Path:

@@ -1,7 +1,7 @@
 """The parts that pass the camera of a demonstration, and what came of them.
 
-They are pictures that the model never saw. Good parts come first. Then each defective one is followed by two good ones,
-since an alert is over when two pictures in a row are as usual: so every defective part must raise one of its own.
+They are pictures that the model never saw. Good parts come first, then defective ones among as many good ones, in an
+order that chance has drawn. Some defective parts follow each other, and each must raise an alert of its own.
 """
 
 from __future__ import annotations
@@ -25,10 +25,8 @@ from training.images.folders import ANOMALY
 
 LEAD = 6
 """Good parts before the first defective one: what normal looks like on the timeline."""
-GOOD_BETWEEN = 2
-"""Good parts after each defective one: as many as end an alert."""
 MOST_DEFECTIVE = 10
-"""Defective parts at most: with the good ones a watch of some 45 s."""
+"""Defective parts at most: with the good ones a watch of half a minute."""
 
 SCENE_SEED = 7
 """Of the simulated station."""
@@ -110,20 +108,16 @@ def draw_defective(folder: Path, first: int) -> None:
 
 
 def line_up(tested: Sequence[JudgedImage], seed: int = 0) -> list[JudgedImage]:
-    """Return tested images in the order in which they pass the camera, as the module says.
+    """Return tested images in the order in which they pass the camera, as the module says; the seed draws it.
 
-    Where there are many, defective ones are taken evenly, so that every kind comes; their order is drawn by the seed.
+    Where there are many, defective ones are taken evenly, so that every kind comes.
     """
     good = [image for image in tested if not image.defective]
     bad = [image for image in tested if image.defective]
-    among = max(min(len(bad), len(good) // GOOD_BETWEEN, MOST_DEFECTIVE), 1)
-    bad = [bad[at] for at in np.random.default_rng(seed).permutation(list(spread(len(bad), among)))]
-    lead = min(max(len(good) - GOOD_BETWEEN * len(bad), 0), LEAD)
-    line = good[:lead]
-    for image in bad:
-        line += [image, *good[lead : lead + GOOD_BETWEEN]]
-        lead += GOOD_BETWEEN
-    return line
+    some = [bad[at] for at in spread(len(bad), max(min(len(bad), len(good), MOST_DEFECTIVE), 1))]
+    lead = min(len(good) - len(some), LEAD) if len(good) > len(some) else 0
+    mixed = some + good[lead : lead + len(some)]
+    return good[:lead] + [mixed[at] for at in np.random.default_rng(seed).permutation(len(mixed))]
 
 
 def lay_out(parts: Parts, target: Path) -> list[Part]:

@@ -8,14 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent.alerts.kept_evidence import find
+from edge_agent.cli.evidence import draw
 from edge_agent.cli.reading import Progress
 from edge_agent.contract.wire import ImageKind
 from training.experiments.broker import running_broker
 from training.experiments.demo_device import command, running_agent, write_settings
 from training.experiments.demo_parts import Part, Watched, part_number
-from training.experiments.demo_subscriber import Payload, Subscriber, alert_words
+from training.experiments.demo_subscriber import Payload, Subscriber
 
-SHOWN_S = 1.5
+SHOWN_S = 1.2
 """Seconds that a part is before the camera: scores are published once a second at most, and each is to be shown."""
 
 WATCH = """\
@@ -24,11 +26,8 @@ kind = "images"
 path = {path}
 rate_hz = {rate_hz:g}
 speed = {speed:g}
-
-[streams.station.decision]
-hold_off_s = 0.0  # every picture is another part
 """
-"""Settings while parts pass: what the model was trained for, but each part with an alert of its own."""
+"""Settings while parts pass; what decides is in the bundle."""
 
 OTHER_VIEWS = """
 [streams.station.camera]  # pictures from anywhere: there is no usual view that a camera might lose
@@ -82,10 +81,12 @@ class Show:
         self.progress = Progress(sys.stdout)
 
     def alert(self, alert: Payload) -> None:
-        """Print an alert and the part that it is of."""
+        """Print an alert and the part that it is of; that it is over goes without saying when the next one comes."""
+        if alert["event_type"] == "anomaly_cleared":
+            return
         self.progress.done()
         part = self._part(alert["window"]["end"]) if alert["window"] else None
-        print(f"{part.words if part else alert['time']}:  {alert_words(alert)}", flush=True)
+        print(f"{part.words if part else alert['time']}: {alert['severity']}, {alert['text']}", flush=True)
 
     def score(self, score: Payload) -> None:
         """Say which part is before the camera."""
@@ -108,8 +109,11 @@ def keep_pictures(watched: Watched, out: Path) -> dict[int, Path]:
         for kind, jpeg in watched.pictures.get(alert["id"], {}).items():
             name.with_suffix(".jpg" if kind is ImageKind.IMAGE else f".{kind}.jpg").write_bytes(jpeg)
         overlays[number] = name.with_suffix(".overlay.jpg")
-        words = ("evidence", alert["id"], "--overlay", overlays[number], "--config", out / "config.toml")
-        command("edge_agent", *words, quiet=len(overlays) > 1)
+        if len(overlays) == 1:
+            words = ("evidence", alert["id"], "--overlay", overlays[number], "--config", out / "config.toml")
+            command("edge_agent", *words)
+        else:
+            draw(find(out / "agent-state" / "evidence", alert["id"]), overlays[number])
     if len(overlays) > 1:
         print(f"and so for the other {len(overlays) - 1}: {folder}\n")
     return overlays
