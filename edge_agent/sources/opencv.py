@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.contract.frames import Pixels
+from edge_agent.contract.opencv import MOST_PIXELS
 from edge_agent.contract.opencv import opencv as import_opencv
 from edge_agent.errors import FrameError, SourceUnavailable
 from edge_agent.sources.pixels import to_rgb
@@ -66,6 +67,7 @@ class VideoCapture:
             for number in (getattr(cv2, f"CAP_PROP_{key}"), round(value))
         ]
         self._fps, self._position = cv2.CAP_PROP_FPS, cv2.CAP_PROP_POS_MSEC
+        self._width, self._height = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
         try:
             self._capture = cv2.VideoCapture(name, getattr(cv2, f"CAP_{backend}"), parameters)
         except cv2.error as error:
@@ -81,12 +83,15 @@ class VideoCapture:
         return bool(self._capture.grab())
 
     def retrieve(self) -> Pixels:
-        """Decode the frame that was grabbed.
+        """Decode the frame that was grabbed; one that is too large to be used is not turned into pixels at all.
 
         Raises:
             FrameError: it cannot be used.
         """
         cv2 = opencv()
+        width, height = (round(self._capture.get(side)) for side in (self._width, self._height))
+        if width * height > MOST_PIXELS:
+            raise FrameError(f"a frame of {width} x {height}, expected {MOST_PIXELS:,} pixels at most")
         try:
             ok, image = self._capture.retrieve()
         except cv2.error as error:

@@ -17,6 +17,7 @@ from edge_agent.contract.records import NS
 from edge_agent.errors import EndOfData, FrameError, SourceUnavailable
 from edge_agent.ports import FrameSource
 from edge_agent.sources import camera
+from edge_agent.sources import opencv as sources_opencv
 from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.frame_settings import make_frame_source
 from edge_agent.sources.inspection import InspectionScene
@@ -394,6 +395,17 @@ def test_a_stream_of_pictures_too_small_says_so_when_it_is_given_up(build):
         rig.read_all(1000)
 
 
+def test_a_stream_of_pictures_too_large_is_refused_before_it_takes_the_memory(build, monkeypatch):
+    rig = build(NetworkRig)
+    rig.server.pictures[:] = [cv2.imencode(".jpg", np.zeros((8200, 8200), np.uint8))[1].tobytes()]
+    turned: list[object] = []
+    monkeypatch.setattr(sources_opencv, "_rgb", turned.append)
+    rig.source.open()
+    assert rig.source.read(0.5) is None
+    assert rig.source.status()["last_error"] == "a frame of 8200 x 8200, expected 67,108,864 pixels at most"
+    assert not turned
+
+
 @pytest.mark.parametrize("scale", [2, 0.5, (1, 3)])
 def test_a_stream_that_changes_its_size_goes_on_at_the_first(build, scale):
     rig = build(NetworkRig)
@@ -503,6 +515,9 @@ def test_a_frame_that_opencv_fails_on_is_dropped(monkeypatch, tmp_path):
 
         def __init__(self, *_: object) -> None:
             self.release = self.isOpened = self.grab = lambda: True
+
+        def get(self, _: int) -> float:
+            return 4.0
 
         def retrieve(self):
             return cv2.cvtColor(np.zeros((4, 4, 2), np.uint8), cv2.COLOR_BGR2RGB)
