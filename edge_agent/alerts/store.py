@@ -5,7 +5,7 @@
 
 On disk: WAL with `synchronous=FULL`, so that a commit survives a power cut. `max_page_count` is a hard wall around the
 file; policy keeps well below it. Nothing is cached here, so a second process may use the same file. Every method may
-raise `sqlite3.Error`; `edge_agent.alerts.outbox` decides what that means.
+raise `sqlite3.Error`; `edge_agent.alerts.failover` decides what that means.
 """
 
 from __future__ import annotations

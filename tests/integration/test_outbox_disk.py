@@ -118,8 +118,8 @@ def test_a_disk_that_turns_read_only_while_running_stops_neither_alerts_nor_deli
     box = open_box(tmp_path, clock)
     delivered = box.put(alert("delivered"))
     box.put(alert("waiting"))
-    assert box._disk
-    box._disk.store._db.execute("PRAGMA query_only = ON")
+    assert box._ledgers.disk
+    box._ledgers.disk.store._db.execute("PRAGMA query_only = ON")
     box.put(alert("in-memory"))
     assert box.stats().mode == "ram"
     box.acknowledge([delivered.key])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.alerts.outbox import DELETE_AT_ONCE, HEAL_S, Outbox
+from edge_agent.alerts.failover import DELETE_AT_ONCE
+from edge_agent.alerts.outbox import HEAL_S, Outbox
 from edge_agent.alerts.settings import OutboxSettings
 from edge_agent.alerts.store import Record, Store
 from edge_agent.contract.wire import Severity
@@ -136,8 +137,8 @@ def test_open_events_are_saved_with_the_alert(boxes: Boxes) -> None:
 
 def test_a_commit_is_synced_to_disk_before_it_returns(boxes: Boxes) -> None:
     box = boxes.open()
-    assert box._disk
-    database = box._disk.store._db
+    assert box._ledgers.disk
+    database = box._ledgers.disk.store._db
 
     assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert database.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -273,7 +274,7 @@ def test_delivered_alerts_leave_the_disk_in_one_commit(boxes: Boxes) -> None:
     box = boxes.open()
     keys = [box.put(alert(str(number))).key for number in range(DELETE_AT_ONCE)]
     statements: list[str] = []
-    box._disk.store._db.set_trace_callback(statements.append)
+    box._ledgers.disk.store._db.set_trace_callback(statements.append)
 
     box.acknowledge(keys)
 
@@ -431,7 +432,7 @@ def break_disk(box: Outbox) -> None:
     def transaction() -> None:
         raise error
 
-    box._disk.store.transaction = transaction
+    box._ledgers.disk.store.transaction = transaction
 
 
 def test_open_events_saved_in_memory_are_newer_than_those_on_disk(boxes: Boxes) -> None:
