@@ -11,6 +11,7 @@ import tensorflow as tf
 from training.graph import Outputs, ScoreGraph
 from training.images.detector import Curves, ImageData, ImageDetector
 from training.images.detectors import IMAGE_DETECTORS
+from training.images.kinds import told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,25 @@ class LabelledDifference(Difference):
         return {"score": super()._score(frame)["score"]}
 
 
+class NamingDifference(Difference):
+    """The same, which tells defects that are brighter than normal from those that are darker."""
+
+    kind = "supervised"
+    needs_labels = True
+
+    def fit(self, data: ImageData, *, progress: bool) -> Curves:
+        self.kinds = told_apart(data.kinds)
+        return super().fit(data, progress=progress)
+
+    def _score(self, frame: tf.Tensor) -> Outputs:
+        outputs, cell = super()._score(frame), self.settings.cell_px
+        if not self.kinds:
+            return outputs
+        signed = tf.cast(frame, tf.float32) - self.mean
+        brighter = tf.reduce_mean(tf.nn.avg_pool2d(signed, cell, cell, "VALID"), axis=3, keepdims=True)
+        return outputs | {"kinds": tf.nn.softmax(tf.concat([brighter, -brighter], axis=3) / 20)}
+
+
 class Change(Difference):
     """Distance from the frame before."""
 
@@ -93,6 +113,7 @@ CLASSES = {
     "difference": Difference,
     "trained": TrainedDifference,
     "labelled": LabelledDifference,
+    "naming": NamingDifference,
     "change": Change,
 }
 

@@ -11,6 +11,7 @@ from converters.frames.judging import FrameGraph
 from converters.frames.parity import (
     FEW_NORMAL,
     MAX_PEAK_ERROR,
+    MIN_KINDS_AGREED,
     MIN_MAP_CORRELATION,
     MIN_PEAK_FOUND,
     NEARLY_AS_STRONG,
@@ -34,11 +35,13 @@ Parity with the float model on {{cases}}, for each graph and runtime:
   place     share of strange frames whose strongest cell lies within one of a cell that the float model gives
             {NEARLY_AS_STRONG:.0%} of its strongest: at least {MIN_PEAK_FOUND:.0%}
   peak      median error of the largest cell: at most {MAX_PEAK_ERROR:.0%}
+  kind      share of strange frames that are called what the float model calls them: at least {MIN_KINDS_AGREED:.0%}
   golden    tolerance of the golden scores and cells that the device checks before it uses the graph"""
 
 BACKTEST_LEGEND = """\
 Each still is decided alone, by score and map, as the device decides where N of M is 1 of 1; frames of a streaming
-detector follow each other, with N of M and hold-off. Camera health and the scene's prefilter are learned on site."""
+detector follow each other, with N of M and hold-off. Camera health and the scene's prefilter are learned on site. The
+kind is that of the strongest region, of found defects of kinds that the graph knows."""
 
 
 def frame_summary(made: FrameBuild) -> str:
@@ -53,7 +56,7 @@ def frame_parity_summary(made: FrameBuild) -> str:
 
 def frame_backtest_summary(backtests: Mapping[str, Mapping[str, FrameBacktest]]) -> str:
     """The table of backtests by format and data, and what it counts."""
-    head = ("graph", "data", "frames", "false alarms", "of normal", "defects found", "of", "F1")
+    head = ("graph", "data", "frames", "false alarms", "of normal", "defects found", "of", "F1", "kind right", "of")
     rows = [(graph, data, *_cells(result)) for graph, by_data in backtests.items() for data, result in by_data.items()]
     return "\n".join([*table([head, *rows]), BACKTEST_LEGEND])
 
@@ -66,6 +69,8 @@ def _cells(result: FrameBacktest) -> tuple[str, ...]:
         str(result.found),
         str(result.defective),
         "-" if result.f1 is None else f"{result.f1:.3f}",
+        "-" if result.named is None else str(result.named),
+        "-" if result.known is None else str(result.known),
     )
 
 
@@ -73,7 +78,9 @@ def _parity(made: FrameBuild) -> Iterator[str]:
     strange, all_frames = int(made.cases.counted.sum()), made.cases.counted.size
     kind = "defective" if made.cases.labelled else "patched"
     yield PARITY_LEGEND.format(cases=f"{all_frames - strange} normal and {strange} {kind} frames")
-    names = "graph|runtime|bytes|operators|int8|ms here|rank|normal|AUC-PR|change|ratio|change|maps|place|peak|golden"
+    names = (
+        "graph|runtime|bytes|operators|int8|ms here|rank|normal|AUC-PR|change|ratio|change|maps|place|peak|kind|golden"
+    )
     head = tuple(names.split("|"))
     yield from table([head, *(row for name, graph in made.graphs.items() for row in _parity_rows(name, graph))])
     if made.judge.tflite_python is None:
@@ -103,6 +110,7 @@ def _parity_rows(graph_format: str, graph: FrameGraph) -> Iterator[tuple[str, ..
             f"{scores.ratio:.1f}",
             f"{scores.ratio_change:.2%}",
             *of_maps,
+            "-" if parity.kinds_agreed is None else f"{parity.kinds_agreed:.1%}",
             f"{graph.tolerance[runtime]:.2g}",
         )
 

@@ -25,11 +25,12 @@ from tests.tiny_image_detectors import Difference, DifferenceSettings, let_recip
 from training.__main__ import main
 from training.data import DataError
 from training.evaluation.frame_report import render, write_frame_report
-from training.evaluation.frame_scoring import FloatGraph
+from training.evaluation.frame_scoring import FloatGraph, Scored
 from training.evaluation.frames import FrameEvaluation, evaluate_frames
+from training.evaluation.naming import naming
 from training.evaluation.page import training_plot
 from training.evaluation.sheet import OUTLINE_RGB, overlaid, sheet
-from training.image_artifacts import FrameRun
+from training.image_artifacts import FrameRun, JudgedImage
 from training.images.detector import FrameSet
 from training.images.fit import fit_images, most_mixed
 from training.images.masking import blackened, masked
@@ -234,6 +235,54 @@ def test_a_detector_that_learns_defects_sees_some_of_each_kind_and_has_no_map(tm
     evaluation = evaluate_frames(run)
     assert evaluation.float_graph.map_calibration is None
     assert not any(picture.heat for sort in sheet(run, evaluation) for picture in sort.pictures)
+
+
+def dents_and_holes(path: Path) -> Path:
+    """The MVTec layout with bright dents, dark holes, and one defect of a kind of its own."""
+    rng = np.random.default_rng(3)
+    mvtec_folder(path, kinds=("dent",))
+    for name in (*(f"hole/{number}.png" for number in range(6)), "odd/0.png"):
+        pixels = picture(rng)
+        pixels[4:12, 4:12] //= 4
+        write(path / "test" / name, pixels)
+    return path
+
+
+def test_kinds_of_defect_are_learned_kept_and_judged(tmp_path: Path) -> None:
+    run = fitted(dents_and_holes(tmp_path / "images"), tmp_path / "run", "naming")
+    assert (run.info.tells_kinds, run.input.classes) == (True, ("dent", "hole"))
+    assert FloatGraph(run)(run.test[0]).kinds.shape == (8, 8, 2)
+    kinds = np.array([image.kind for image in run.parts.test])
+    assert [run.input.classes[at] if at >= 0 else "" for at in run.test_kinds] == [
+        kind if kind in run.input.classes else "" for kind in kinds
+    ]
+    evaluation = evaluate_frames(run)
+    found = evaluation.float_graph.figures.naming
+    assert (found.classes, found.confusion) == (("dent", "hole"), ((2, 0), (0, 2)))
+    assert (found.images, found.accuracy, found.commonest) == (4, 1.0, 0.5)
+    said = write_frame_report(run, evaluation)
+    assert re.search(r"kind +1  share of 4 defective images named rightly; 0\.5 by always naming the commonest", said)
+    kept = json.loads((run.path / "metrics.json").read_text())["evaluation"]["test"]["naming"]
+    assert kept["confusion"] == [[2, 0], [0, 2]]
+    assert "called hole" in (run.path / "report.html").read_text()
+
+
+def test_an_image_in_which_nothing_stands_out_is_named_by_its_strongest_cell(tmp_path: Path) -> None:
+    maps, kinds = np.zeros((3, 2, 2), np.float32), np.full((3, 2, 2, 2), (0.9, 0.1), np.float32)
+    maps[0, 0], maps[1, 1, 1], maps[2, 1] = 5.0, 0.5, (5.0, 6.0)
+    kinds[0, 0], kinds[1, 1, 1], kinds[2, 1] = (0.1, 0.9), (0.2, 0.8), ((0.7, 0.3), (0.4, 0.6))
+    images = [JudgedImage(file=str(at), kind=kind, defective=True) for at, kind in enumerate(("b", "b", "a"))]
+    scored = Scored(scores=np.zeros(3), maps=maps, kinds=kinds)
+    assert naming(images, scored, ("a", "b"), 1.0).confusion == ((1, 0), (0, 2))
+
+
+def test_with_one_kind_of_defect_nothing_is_named(tmp_path: Path) -> None:
+    run = fitted(mvtec_folder(tmp_path / "images", kinds=("dent",)), tmp_path / "run", "naming")
+    assert (run.info.tells_kinds, run.input.classes) == (False, ("dent",))
+    assert (run.test_kinds == -1).all()
+    evaluation = evaluate_frames(run)
+    assert evaluation.float_graph.figures.naming is None
+    assert "What defects are called" not in render(run, evaluation)
 
 
 def test_a_sequence_is_scored_in_order_with_its_state_and_judged_by_events(tmp_path: Path) -> None:

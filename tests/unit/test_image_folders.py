@@ -50,6 +50,19 @@ def test_plain_layout_keeps_a_share_of_the_normal_images_for_the_test(tmp_path):
     assert not folder.has_masks
 
 
+def test_folders_within_anomaly_are_kinds_of_defect_with_masks_of_their_own(tmp_path):
+    path = plain(tmp_path)
+    write(path / "anomaly" / "scratch" / "a.png", GREY)
+    for name in ("a.png", "scratch/a_mask.png"):
+        write(path / "ground_truth" / "anomaly" / name, GREY)
+    found = [(image.kind, image.path.parent.name, image.mask.parent.name) for image in read_defective(path)]
+    assert found == [("anomaly", "anomaly", "anomaly"), ("scratch", "scratch", "scratch")]
+
+
+def read_defective(path: Path) -> list:
+    return [image for image in read_folder(path, seed=0).test if image.defective]
+
+
 def test_the_split_follows_the_seed_alone(tmp_path):
     path = plain(tmp_path, normal=20)
     assert read_folder(path, seed=3) == read_folder(path, seed=3)

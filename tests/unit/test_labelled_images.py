@@ -107,6 +107,64 @@ def test_the_map_shows_what_was_labelled_for_the_frame_alone(transfer):
     assert np.unravel_index(np.argmax(found["map"][0]), found["map"][0].shape) == (2, 1)
 
 
+RED, BLUE = (220, 40, 40), (40, 40, 220)
+
+
+def transfer_of(data: ImageData, folder: FrameSet, kinds: tuple[str, ...] = ()) -> Transfer:
+    training = TrainingSettings(epochs=15, batch=8, stopping=0.25, learning_rate=2e-2)
+    made = Transfer(TransferSettings(copies=2), training, SIZE, SIZE)
+    made.fit(ImageData(normal=data.normal, stopping=data.stopping, defective=folder, kinds=kinds), progress=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def coloured(part):
+    """Defective frames, every other one with a blue square."""
+    folder = part(16, 2, defective=True)
+    for path in folder.paths[1::2]:
+        cv2.imwrite(str(path), cv2.imread(str(path))[..., ::-1])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def named(data, coloured):
+    """Transfer with two kinds of defect; that of the last frame is not told."""
+    return transfer_of(data, coloured, ("red", "blue") * 7 + ("red", "anomaly"))
+
+
+def test_the_kind_of_defect_is_told_at_each_position(named):
+    assert named.kinds == ("blue", "red")
+    frame = frames(1, 5, defective=False)
+    frame[:, 32:48, 16:32] = RED
+    frame[:, 0:16, 32:48] = BLUE
+    (found,) = outputs(named, frame)
+    assert found["kinds"].shape == (1, *found["map"].shape[1:], 2)
+    np.testing.assert_allclose(found["kinds"].sum(axis=3), 1, rtol=1e-5)
+    assert found["kinds"][0, 2, 1].argmax() == 1
+    assert found["kinds"][0, 0, 2].argmax() == 0
+
+
+def test_kinds_change_neither_score_nor_map(named, data, coloured):
+    seen = frames(3, 5, defective=True)
+    for with_kinds, without in zip(outputs(named, seen), outputs(transfer_of(data, coloured), seen), strict=True):
+        assert set(without) == {"score", "map"}
+        np.testing.assert_array_equal(with_kinds["score"], without["score"])
+        np.testing.assert_array_equal(with_kinds["map"], without["map"])
+
+
+def test_with_one_kind_there_is_nothing_to_tell_apart(transfer):
+    assert transfer[0].kinds == ()
+    assert set(transfer[0].score_graph().concrete().structured_outputs) == {"score", "map"}
+
+
+def test_kinds_of_frames_that_are_watched_are_left_out(data):
+    kinds = tuple(map(str, range(16)))
+    with_kinds = ImageData(normal=data.normal, stopping=data.stopping, defective=data.defective, kinds=kinds)
+    trained, _ = labelled_frames(with_kinds, TrainingSettings(stopping=0.25))
+    everything = data.defective.array()
+    np.testing.assert_array_equal(trained.frames[-12:], everything[[int(kind) for kind in trained.kinds]])
+
+
 def test_a_network_with_a_dense_layer_tells_no_places(cnn):
     assert not cnn[0].has_map
     assert set(cnn[0].score_graph().concrete().structured_outputs) == {"score"}

@@ -102,6 +102,11 @@ def figure_lines(found: Figures) -> list[Line]:
         ("accuracy", number(found.accuracy), "share of all images that are right"),
         ("false alarms", f"{confusion.false_positives} of {normal}", "normal test images that are alarmed"),
     ]
+    if (names := found.naming) is not None:
+        words = (
+            f"share of {counted(names.images, 'defective image')} named rightly; {number(names.commonest)} by always "
+        )
+        lines.append(("kind", number(names.accuracy), f"{words}naming the commonest"))
     if events is not None:
         lines += [
             ("anomalies found", f"{events.detected} of {events.events}", "with at least one alarmed frame"),

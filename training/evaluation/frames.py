@@ -29,6 +29,7 @@ from training.evaluation.evaluate import Choice, chosen_by_labels, with_threshol
 from training.evaluation.frame_scoring import FloatGraph, FrameGraph, Scored, frames_of, score_frames
 from training.evaluation.image_metrics import ImageMetrics, evaluate_images
 from training.evaluation.intervals import bootstrap_interval
+from training.evaluation.naming import Naming, naming
 from training.image_artifacts import FrameRun, JudgedImage, spread
 from training.images.folders import read_mask
 
@@ -71,6 +72,8 @@ class Figures:
     judged_pixels_of: int
     """Images whose pixels were ranked."""
     kinds: tuple[Kind, ...]
+    naming: Naming | None
+    """How well kinds of defect are named; None where the graph tells none apart."""
     events: metrics.Detection | None
     """Of a sequence: anomalies found, delays, false alarms."""
 
@@ -201,14 +204,15 @@ class Judge:
         calibration = with_threshold(self.run.calibrate(validation.scores), threshold)
         test = self._scored(graph, name, tuple(image.file for image in parts.test)) if self.images else None
         alarmed = self._alarmed(test.scores, calibration) if test else np.zeros(0, bool)
+        of_map = None if validation.peaks is None else self.run.calibrate(validation.peaks)
         both_kinds = self.truth.any() and not self.truth.all()
         return Judged(
             calibration=calibration,
-            map_calibration=None if validation.peaks is None else self.run.calibrate(validation.peaks),
+            map_calibration=of_map,
             validation=validation,
             test=test,
             alarmed=alarmed,
-            figures=self._figures(test, alarmed, calibration) if test and both_kinds else None,
+            figures=self._figures(test, alarmed, calibration, of_map) if test and both_kinds else None,
         )
 
     def _scored(self, graph: FrameGraph, name: str, files: tuple[str, ...]) -> Scored:
@@ -222,7 +226,7 @@ class Judge:
         n, m = (rule.n, rule.m) if self.run.parts.sequence else (1, 1)
         return np.asarray(nth_largest(scores, np.arange(len(scores)) == 0, n, m) > calibration.threshold)
 
-    def _figures(self, test: Scored, alarmed: Flags, calibration: Calibration) -> Figures:
+    def _figures(self, test: Scored, alarmed: Flags, calibration: Calibration, of_map: Calibration | None) -> Figures:
         confusion = metrics.confusion(self.truth, alarmed)
         pixels = self._pixels(test)
         return Figures(
@@ -240,6 +244,7 @@ class Judge:
             accuracy=confusion.accuracy,
             judged_pixels_of=min(len(self.images), MOST_JUDGED) if pixels else 0,
             kinds=tuple(_kinds(self.images, test.scores, alarmed, calibration)),
+            naming=naming(self.images, test, self.run.input.classes, of_map.threshold if of_map else None),
             events=self._events(alarmed) if self.run.parts.sequence else None,
         )
 
