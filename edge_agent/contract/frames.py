@@ -72,21 +72,13 @@ def small_luma(pixels: Pixels, height: int, width: int) -> Floats:
     rows, columns = (
         max(1, size // (SAMPLES * cells)) for size, cells in zip(pixels.shape, (height, width), strict=False)
     )
-    sampled = pixels[::rows, ::columns]
-    red, green, blue = LUMA_WEIGHTS
-    luma = sampled[..., 0] * np.float32(red)
-    luma += sampled[..., 1] * np.float32(green)
-    luma += sampled[..., 2] * np.float32(blue)
-    return _cell_means(_cell_means(luma, height, 0), width, 1)
+    weights = np.array(LUMA_WEIGHTS, np.float32) / SAMPLES**2
+    luma: Floats = np.matmul(pixels[::rows, ::columns], weights, dtype=np.float32)
+    return _pair_sums(_pair_sums(luma, height, 0), width, 1)
 
 
-def _cell_means(values: Floats, cells: int, axis: int) -> Floats:
-    """Mean of each of `cells` stretches along one axis of float32 [n, m]."""
-    size = values.shape[axis]
-    if size == cells:
-        return values
-    if size != SAMPLES * cells:
-        values = values.take((2 * np.arange(SAMPLES * cells) + 1) * size // (2 * SAMPLES * cells), axis)
-    even, odd = (values[0::2], values[1::2]) if axis == 0 else (values[:, 0::2], values[:, 1::2])
-    halves: Floats = (even + odd) * np.float32(0.5)
-    return halves
+def _pair_sums(values: Floats, cells: int, axis: int) -> Floats:
+    """Sum of the two samples of each of `cells` stretches along one axis of float32 [n, m]."""
+    places = (2 * np.arange(SAMPLES * cells) + 1) * values.shape[axis] // (2 * SAMPLES * cells)
+    sums: Floats = values.take(places[0::SAMPLES], axis) + values.take(places[1::SAMPLES], axis)
+    return sums

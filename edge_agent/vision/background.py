@@ -14,13 +14,14 @@ not an object: that is for the caller to ask (`Look.changed`).
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from edge_agent.contract.records import Doubles, Floats
 from edge_agent.contract.zones import Cells
+from edge_agent.vision.median import median
 
 LEAST_SPREAD: Final = 2.0
 """Smallest spread of a block that is believed, in levels of 0..255: compression and flicker of lamps move the mean of
@@ -83,8 +84,12 @@ class Background:
     variance: Doubles
     """float64 [features, rows, columns], without the floor."""
 
-    def __post_init__(self) -> None:
-        """Refuse arrays that do not fit: they may come from a file."""
+    def check(self) -> None:
+        """Refuse arrays that do not fit, such as a broken file may have.
+
+        Raises:
+            ValueError: of different shapes, or out of range.
+        """
         if self.mean.ndim != 3 or self.mean.shape != self.variance.shape:  # noqa: PLR2004 - features, rows, columns
             raise ValueError(f"expected two arrays of one shape, got {self.mean.shape} and {self.variance.shape}")
         for array in (self.mean, self.variance):
@@ -114,13 +119,13 @@ class Background:
         residual = features - np.minimum(light * self.mean, WHITE)
         uneven = UNEVEN_LIGHT * (light - 1) * self.mean
         spread2 = light**2 * self.variance + LEAST_SPREAD**2 + uneven**2
-        strangeness = np.minimum((residual**2 / spread2).mean(axis=0), MOST_STRANGE)
+        strangeness = np.minimum((residual**2 / spread2).sum(axis=0) / len(features), MOST_STRANGE)
         strangeness[~watched] = 0.0
         near = _around(strangeness) / np.maximum(_around(watched.astype(np.float64)), 1.0)
         return Look(
             d2=float(near.max(where=watched, initial=0.0)),
             light=light,
-            share=float((strangeness > STRANGE).sum() / watched.sum()),
+            share=np.count_nonzero(strangeness > STRANGE) / np.count_nonzero(watched),
             strangeness=strangeness.astype(np.float32),
             near=near.astype(np.float32),
         )
@@ -144,8 +149,8 @@ class Background:
         residual = features / look.light - self.mean
         mean = light * (self.mean + np.where(usual, quickly, slowly) * residual)
         grown = self.variance + slowly * (residual**2 - self.variance)
-        return replace(
-            self, mean=np.clip(mean, 0.0, WHITE), variance=np.where(usual, np.minimum(grown, WHITE**2), self.variance)
+        return Background(
+            mean=np.minimum(mean, WHITE), variance=np.where(usual, np.minimum(grown, WHITE**2), self.variance)
         )
 
 
@@ -170,14 +175,15 @@ def unseen_looks(features: Floats, watched: Cells) -> list[Look]:
 def _light(luma: Floats, usual: Doubles | Floats, watched: Cells) -> float:
     """Return the median over bright watched blocks of luma / usual; 1 where too few are bright to tell."""
     lit = watched & (usual >= LEAST_LUMA)
-    if lit.sum() < LIT_SHARE * watched.sum():
+    if np.count_nonzero(lit) < LIT_SHARE * np.count_nonzero(watched):
         return 1.0
-    return max(float(np.median(luma[lit] / usual[lit])), 1 / WHITE)
+    return max(median(luma[lit] / usual[lit]), 1 / WHITE)
 
 
 def _around(values: Doubles) -> Doubles:
     """Return the sum over 3 x 3 cells around each, float64 [rows, columns]; nothing lies beyond the edges."""
-    padded = np.pad(values, 1)
+    padded = np.zeros((values.shape[0] + 2, values.shape[1] + 2))
+    padded[1:-1, 1:-1] = values
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     summed: Doubles = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     return summed

@@ -77,17 +77,17 @@ class BlockReducer:
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             raise ValueError(f"expected an RGB frame uint8 {list(self.shape)}, got {pixels.dtype} {list(pixels.shape)}")
         flat = pixels.reshape(self.shape[0], -1)
-        sums = np.empty((ROWS, self._luma.shape[0]), np.float32)
+        sums = np.empty((ROWS, self._luma.shape[0]), self._sum_type)
         for row, (begin, end) in enumerate(itertools.pairwise(self._bands)):
-            sums[row] = np.add.reduce(flat[begin:end], axis=0, dtype=self._sum_type)
-        green = pixels[self._textured, :, 1].astype(np.int16)
-        steps = np.abs(green[:, 1:] - green[:, :-1])
-        textures = np.add.reduceat(steps, self._first_textured, axis=0).astype(np.float32)
-        textures *= self._of_textured
+            np.add.reduce(flat[begin:end], axis=0, dtype=self._sum_type, out=sums[row])
+        green = pixels[self._textured, :, 1]
+        left, right = green[:, :-1], green[:, 1:]
+        steps = np.maximum(left, right) - np.minimum(left, right)
         features = np.empty((len(FEATURES), ROWS, COLUMNS), np.float32)
         np.matmul(sums, self._luma, out=features[0])
         features[0] /= self._heights
-        np.matmul(textures, self._texture, out=features[1])
+        np.add.reduceat(steps @ self._texture, self._first_textured, axis=0, out=features[1])
+        features[1] *= self._of_textured
         return features
 
 

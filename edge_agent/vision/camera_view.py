@@ -23,6 +23,7 @@ camera tampering", AVSS 2006; Saglam and Temizel, "Real-time adaptive camera tam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from edge_agent.contract.arrays import read_npz, write_npz
 from edge_agent.contract.records import Doubles, Floats
 from edge_agent.errors import ManifestError
+from edge_agent.vision.median import median
 
 Phases = NDArray[np.complex64 | np.complex128]
 """Spectrum of phases alone; of single precision from numpy 2 on."""
@@ -108,7 +110,7 @@ class View:
         if luma.shape != (HEIGHT, WIDTH):
             raise ValueError(f"expected luma of {HEIGHT} x {WIDTH}, got {list(luma.shape)}")
         squares = np.zeros_like(luma)
-        squares[:-1] += (luma[1:] - luma[:-1]) ** 2
+        squares[:-1] = (luma[1:] - luma[:-1]) ** 2
         squares[:, :-1] += (luma[:, 1:] - luma[:, :-1]) ** 2
         return cls(luma=luma, cells=_cell_means(luma), detail=np.sqrt(_cell_means(squares)))
 
@@ -120,7 +122,9 @@ class View:
     @property
     def spread(self) -> float:
         """Standard deviation of the cells' luma by their mean: 0 where there is nothing to see."""
-        return float(self.cells.std() / max(self.cells.mean(), 1.0))
+        mean = float(self.cells.sum()) / self.cells.size
+        apart = (self.cells - mean).ravel()
+        return math.sqrt(float(apart @ apart) / apart.size) / max(mean, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,32 +244,35 @@ class Reference:
 
     def compare(self, view: View) -> Comparison:
         """Compare a view that is not dark."""
-        gain = float(np.median(view.cells / np.maximum(self.cells, 1.0)))
+        gain = median(view.cells / np.maximum(self.cells, 1.0))
         same = np.abs(view.cells - self.cells) <= SAME * self.cells + SAME_STEPS
-        left = self._left(view, gain) if len(self.structured) else None
-        return Comparison(gain=gain, changed=1 - float(same.mean()), left=left, shift=self._shift(view))
+        left = shift = None
+        if len(self.structured):
+            now = _within(view.luma, view.cells)
+            stayed = self._alike(now, self.within)
+            left, shift = self._left(view, gain, stayed), self._shift(view, now, stayed)
+        return Comparison(gain=gain, changed=1 - float(same.mean()), left=left, shift=shift)
 
-    def _left(self, view: View, gain: float) -> Structure:
+    def _left(self, view: View, gain: float, stayed: Doubles) -> Structure:
         where = self.structured
         left = view.detail.ravel()[where] / np.maximum(gain * self.detail.ravel()[where], 1e-3)
-        alike = self._alike(_within(view.luma, view.cells), self.within)
         return Structure(
             structure=float(np.sort(left)[int(LEFT_SHARE * len(left))]),
-            sharpness=float(np.median(left)),
-            pattern=float(np.median(alike)),
+            sharpness=median(left),
+            pattern=median(stayed),
         )
 
-    def _shift(self, view: View) -> tuple[float, float] | None:
-        if not len(self.structured):
+    def _shift(self, view: View, now: Floats, stayed: Doubles) -> tuple[float, float] | None:
+        """Where the view has gone; not looked for where every cell is too much as it was to say that it moved."""
+        if stayed.min() > 1 - VOTE:
             return None
         height, down, right = shift_peak(self, view)
         seen = height >= LEAST_PEAK and max(abs(down), abs(right)) > TREMBLE
-        return (2 * down / WIDTH, 2 * right / WIDTH) if seen and self._moved(view, 2 * down, 2 * right) else None
+        moved = seen and self._moved(now, stayed, 2 * down, 2 * right)
+        return (2 * down / WIDTH, 2 * right / WIDTH) if moved else None
 
-    def _moved(self, view: View, down: int, right: int) -> bool:
+    def _moved(self, now: Floats, stayed: Doubles, down: int, right: int) -> bool:
         """Whether nearly all that is seen has gone by so many pixels, give or take one."""
-        now = _within(view.luma, view.cells)
-        stayed = self._alike(now, self.within)
         ways = [(down + i, right + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
         gone = max((self._alike(now, self._shifted(*way)) for way in ways), key=lambda alike: float(alike.mean()))
         gained = (gone - stayed)[self._still_seen(down, right)]
@@ -301,8 +308,15 @@ def shift_peak(reference: Reference, view: View) -> tuple[float, int, int]:
 
 def _cell_means(values: Floats) -> Doubles:
     """Mean of each cell of float32 [HEIGHT, WIDTH]: float64 [12, 16]."""
-    bands = values.reshape(HEIGHT // CELL, CELL, WIDTH).sum(axis=1)
-    return np.asarray(bands.reshape(HEIGHT // CELL, WIDTH // CELL, CELL).sum(axis=2) / np.float64(CELL**2))
+    return np.asarray(_BANDS @ values @ _BANDS_ACROSS, np.float64)
+
+
+def _averages(cells: int) -> Floats:
+    """Matrix float32 [cells, cells * CELL] that takes the mean of each CELL values."""
+    return np.kron(np.eye(cells), np.full(CELL, 1 / CELL)).astype(np.float32)
+
+
+_BANDS, _BANDS_ACROSS = _averages(HEIGHT // CELL), _averages(WIDTH // CELL).T.copy()
 
 
 def _within(luma: Floats, cells: Doubles) -> Floats:

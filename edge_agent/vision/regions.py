@@ -130,7 +130,7 @@ class Localiser:
         """
         if values.shape != self._threshold.shape:
             raise ScoringError(f"the graph gave a map of {list(values.shape)}, expected {list(self._threshold.shape)}")
-        broken = int(np.sum(self._watched & ~np.isfinite(values)))
+        broken = np.count_nonzero(self._watched & ~np.isfinite(values))
         if broken:
             raise ScoringError(f"the graph gave a map with {broken} of {values.size} cells that are not finite")
         strange = values > self._threshold

@@ -65,8 +65,13 @@ class SceneModel:
     calibration: Calibration
     """Threshold of d2 for the prefilter that watches alone."""
 
-    def __post_init__(self) -> None:
-        """Refuse shapes and limits that do not fit: they may come from a file."""
+    def check(self) -> None:
+        """Refuse shapes and limits that do not fit, such as a broken file may have.
+
+        Raises:
+            ValueError: they do not fit together, or are out of range.
+        """
+        self.background.check()
         if self.background.mean.shape != (len(FEATURES), ROWS, COLUMNS) or self.watched.shape != (ROWS, COLUMNS):
             raise ValueError(
                 f"expected a scene of {len(FEATURES)} features in {ROWS} x {COLUMNS} blocks, got "
@@ -137,7 +142,7 @@ class SceneModel:
         try:
             if tuple(map(str, arrays["features"])) != FEATURES:
                 raise ValueError(f"expected the features {FEATURES}, got {arrays['features']}")
-            return cls(
+            scene = cls(
                 background=Background(
                     mean=arrays["mean"].astype(np.float64), variance=arrays["variance"].astype(np.float64)
                 ),
@@ -146,10 +151,12 @@ class SceneModel:
                 frame_s=float(arrays["frame_s"]),
                 calibration=Calibration.from_dict(json.loads(str(arrays["calibration"]))),
             )
+            scene.check()
         except (ValueError, KeyError, TypeError, ManifestError) as error:
             raise ManifestError(
                 f"scene.npz cannot be used: {error}; remove it, and the scene is learned anew"
             ) from error
+        return scene
 
 
 def learn_scene(

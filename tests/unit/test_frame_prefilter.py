@@ -297,8 +297,8 @@ def test_a_sensitivity_that_nothing_could_reach_is_brought_within_reach(learned:
 
 def test_a_scene_whose_normal_frames_are_as_strange_as_any_is_refused(learned: SceneModel) -> None:
     odd = calibrate(np.full(40, MOST_THRESHOLD), np.arange(40) * NS, alarms_per_day=1, n=3, m=5, join_s=1.0, k=5.0)
-    with pytest.raises(ValueError, match="did not hold still"):
-        dataclasses.replace(learned, calibration=odd)
+    with pytest.raises(ManifestError, match="did not hold still"):
+        SceneModel.from_npz(dataclasses.replace(learned, calibration=odd).to_bytes())
 
 
 def test_frames_are_measured_by_a_scene_that_was_learned_without_them() -> None:
@@ -432,8 +432,9 @@ def test_a_scene_with_impossible_numbers_is_refused(camera: Camera) -> None:
     for broken in (np.nan, -1.0, np.inf):
         mean = model.background.mean.copy()
         mean[0, 0, 0] = broken
-        with pytest.raises(ValueError, match="finite"):
-            dataclasses.replace(model.background, mean=mean)
+        background = dataclasses.replace(model.background, mean=mean)
+        with pytest.raises(ManifestError, match="finite"):
+            SceneModel.from_npz(dataclasses.replace(model, background=background).to_bytes())
 
 
 def test_a_scene_learned_with_other_masks_is_refused(camera: Camera) -> None:
