@@ -39,8 +39,10 @@ def pictures(count: int, seed: int, defective: np.ndarray | None = None) -> Pixe
     return frames
 
 
-def frame_run(path: Path, graph: Path, *, streaming: bool = False, validation: int = 40) -> FrameRun:
-    """A complete run around a SavedModel."""
+def frame_run(
+    path: Path, graph: Path, *, streaming: bool = False, validation: int = 40, classes: tuple[str, ...] = ()
+) -> FrameRun:
+    """A complete run around a SavedModel, which tells defects of these classes apart: they take turns."""
     path.mkdir()
     (path / "graph").symlink_to(graph)
     labels = np.arange(40) % 20 >= 10
@@ -50,6 +52,7 @@ def frame_run(path: Path, graph: Path, *, streaming: bool = False, validation: i
         validation=pictures(validation, 2),
         test=pictures(40, 3, labels),
         test_labels=labels,
+        test_kinds=np.where(labels & bool(classes), np.arange(40) % max(len(classes), 1), -1),
     )
     (path / "recipe.toml").write_text('[images]\n[detector]\ntype = "small"\n')
     write_json(path / "metrics.json", {})
@@ -61,8 +64,14 @@ def frame_run(path: Path, graph: Path, *, streaming: bool = False, validation: i
             created="2026-01-02T03:04:05Z",
             detector="small",
             has_map=True,
+            tells_kinds=bool(classes),
             input=FrameSpec(
-                width=SIZE, height=SIZE, interval_s=1.0, streaming=streaming, warm_up=WARM_UP if streaming else 0
+                width=SIZE,
+                height=SIZE,
+                interval_s=1.0,
+                streaming=streaming,
+                warm_up=WARM_UP if streaming else 0,
+                classes=classes,
             ),
             decision=DecisionSpec(rule=DecisionRule(n=1, m=1, hold_off_s=0.0), alarms_per_day=1.0),
             k=3.0,

@@ -3,8 +3,8 @@ TensorFlow.
 
     python small_frame_graphs.py FOLDER
 
-`stills` measures how far features of two convolutions are from those of the template; `stream` from what they were in
-the frames before, which it carries.
+`stills` measures how far features of two convolutions are from those of the template, and tells two kinds apart by them;
+`stream` from what they were in the frames before, which it carries.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def judged(x: tf.Tensor, usual: tf.Tensor) -> dict[str, tf.Tensor]:
 
 def stills(frame: tf.Tensor) -> dict[str, tf.Tensor]:
     """Against the template."""
-    return judged(features(frame), USUAL)
+    x = features(frame)
+    with tf.name_scope("head/"):
+        odds = tf.reduce_sum((x - USUAL)[..., :2], axis=3, keepdims=True)
+        return {**judged(x, USUAL), "kinds": tf.nn.softmax(tf.concat([odds, -odds], axis=3))}
 
 
 def stream(frame: tf.Tensor, state_usual: tf.Tensor) -> dict[str, tf.Tensor]:

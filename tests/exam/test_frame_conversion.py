@@ -61,7 +61,7 @@ def compiler(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def stills(graphs, child, compiler, tmp_path_factory) -> FrameBuild:
-    run = frame_run(tmp_path_factory.mktemp("run") / "stills", graphs / "stills")
+    run = frame_run(tmp_path_factory.mktemp("run") / "stills", graphs / "stills", classes=("dent", "scratch"))
     return build_frames(run, PROVISIONAL, lambda _: None, child)
 
 
@@ -76,13 +76,14 @@ def stream(graphs, child, compiler, tmp_path_factory) -> FrameBuild:
 def test_every_format_detects_and_shows_what_the_float_model_does(stills: FrameBuild) -> None:
     assert set(stills.graphs) == FORMATS, (stills.refused, stills.not_made)
     assert all(parity.problems() == [] for graph in stills.graphs.values() for parity in graph.parity.values())
-    assert all("map_correlation" in graph.parity["litert"] for graph in stills.manifest.graphs)
+    for figure in ("map_correlation", "kinds_agreed"):
+        assert all(figure in graph.parity["litert"] for graph in stills.manifest.graphs)
 
 
 def test_the_bundle_runs_on_the_device_and_passes_its_golden_data(stills: FrameBuild) -> None:
     bundle = FrameBundle.read(stills.data)
     _, scorer, trials = choose_frame_graph(bundle, ScoringSettings())
-    assert scorer.map_shape == (GRID, GRID)
+    assert (scorer.map_shape, scorer.classes) == ((GRID, GRID), 2)
     problems = {str(trial.spec.format): trial.problem for trial in trials}
     assert "edgetpu-custom-op" in problems.pop("edgetpu")  # and no Edge TPU here
     assert set(problems.values()) == {""}
@@ -165,6 +166,38 @@ def test_a_graph_that_shows_other_places_is_refused_with_figures_and_an_alternat
     monkeypatch.setattr(*WITHOUT_TFLITE)
     with pytest.raises(Refused, match=r"int8: .*correlation of the maps .*strongest cell.*ship float16 or float32"):
         build_frames(stills.run, PROVISIONAL, lambda _: None)
+
+
+def test_a_graph_that_tells_other_kinds_is_refused(stills: FrameBuild, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = stills.judge.conversion
+    broken = replace(right, reference_kinds=right.reference_kinds[..., ::-1].copy())
+    monkeypatch.setattr("converters.frames.build.convert", lambda *_, **__: broken)
+    monkeypatch.setattr(*WITHOUT_TFLITE)
+    with pytest.raises(Refused, match=r"float32: .*kind agrees in \d+\.\d% of strange frames, at least 90%"):
+        build_frames(stills.run, PROVISIONAL, lambda _: None)
+
+
+def test_a_graph_without_the_kinds_that_its_run_names_is_refused(
+    stills: FrameBuild, graphs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("converters.frames.build.convert", lambda *_, **__: stills.judge.conversion)
+    monkeypatch.setattr(*WITHOUT_TFLITE)
+    alone = replace(PROVISIONAL, formats=("float32",))
+    run = frame_run(tmp_path / "three", graphs / "stills", classes=("dent", "scratch", "hole"))
+    with pytest.raises(Refused, match=r"`kinds` float32 \[1, 8, 8, 3\], got .*8, 8, 2"):
+        build_frames(run, alone, lambda _: None)
+    run = frame_run(tmp_path / "none", graphs / "stills")
+    with pytest.raises(Refused, match="no output `kinds`, got"):
+        build_frames(run, alone, lambda _: None)
+
+
+def test_names_are_counted_of_the_defects_that_are_found(stills: FrameBuild) -> None:
+    for by_data in stills.backtests.values():
+        test = by_data["test"]
+        assert (test.known, by_data["validation"].known) == (test.found, None)
+        assert 0 < test.named < test.known
+        assert test.figures()["named"] == test.named
+    assert "named" not in stills.backtests["int8"]["validation"].figures()
 
 
 def test_too_few_normal_frames_are_refused_before_anything_is_converted(
