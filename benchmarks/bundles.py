@@ -89,8 +89,13 @@ def station_bundle(detector: str) -> Path:
     print(f"making {bundle} …", flush=True)
     images, recipe = station_images(), OUT / f"{name}.toml"
     recipe.write_text(_IMAGE_RECIPE.format(name=name, images=images.parent.name, detector=detector), encoding="utf-8")
-    _build(recipe, OUT / f"run-{name}", bundle)
+    _build(recipe, station_run(detector), bundle)
     return bundle
+
+
+def station_run(detector: str) -> Path:
+    """The run folder that `station_bundle` is made of."""
+    return OUT / f"run-station-{detector}"
 
 
 def station_images() -> Path:
