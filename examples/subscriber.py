@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""Print the alerts of all devices in words, each once.
+"""Print the alerts of all devices in words, each once, and keep the pictures of those that a camera raised.
 
     python examples/subscriber.py                                  broker on this machine
     python examples/subscriber.py --host broker.local --tls --user viewer --password-file viewer.secret
     python examples/subscriber.py --stream pump --json | jq .
+    python examples/subscriber.py --pictures alerts     the frame as ID.jpg, where it is strange as ID.heatmap.jpg
 
 An agent sends an alert again when it cannot know whether it arrived: after a crash, a power cut, a lost connection. The
-repeated alert has the same `device`, `session` and `seq`, so that is what this program remembers. Needs paho-mqtt 2.
+repeated alert has the same `device`, `session` and `seq`, so that is what this program remembers. A picture follows its
+alert and names it by a property of MQTT 5, which the broker must speak. Needs paho-mqtt 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -21,11 +24,18 @@ from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 REMEMBERED = 100_000
 """Alerts remembered as seen, the newest: what several devices can have waiting after weeks without a broker."""
+
+ENDINGS = {"image": ".jpg", "heatmap": ".heatmap.jpg"}
+"""Of the files that pictures are kept in, by the last level of their topics."""
+
+NEVER_EXPIRES = 0xFFFFFFFF
+"""Of a session of MQTT 5: as long as the broker likes."""
 
 MARKS = {"info": " ", "warning": "!", "critical": "!!"}
 
@@ -75,6 +85,31 @@ def take(payload: bytes, seen: Seen, *, as_json: bool) -> str | None:
         return None
 
 
+def keep_picture(message: MQTTMessage, folder: Path) -> Path | None:
+    """Write a picture into a file named by the event it is of; None where nothing names one that can be a file."""
+    told = dict(getattr(message.properties, "UserProperty", ()))
+    event, ending = told.get("event_id", ""), ENDINGS[message.topic.rpartition("/")[2]]
+    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", event):
+        sys.stderr.write(f"a picture on {message.topic} says of no event that it is, passed over\n")
+        return None
+    path = folder / f"{event}{ending}"
+    path.write_bytes(bytes(message.payload))
+    return path
+
+
+def tell(message: MQTTMessage, seen: Seen, given: argparse.Namespace) -> bool:
+    """Print an alert, or where a picture is kept; return whether it was an alert that is new."""
+    if message.topic.rpartition("/")[2] in ENDINGS:
+        path = keep_picture(message, given.pictures)
+        if path and not given.json:
+            print(f"  {path}", flush=True)
+        return False
+    line = take(bytes(message.payload), seen, as_json=given.json)
+    if line is not None:
+        print(line, flush=True)
+    return line is not None
+
+
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,17 +124,23 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--password-file", type=Path, help="file with the password")
     parser.add_argument("--client-id", default="", help="with one, the broker keeps alerts while this program is away")
     parser.add_argument("--json", action="store_true", help="print each alert as a line of JSON")
-    parser.add_argument("--count", type=int, default=0, help="end after so many alerts (default: never)")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="keep the pictures of alerts here")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=0,
+        help="end after so many alerts, whether or not their pictures have come (default: never)",
+    )
     return parser.parse_args(arguments)
 
 
 def client_for(given: argparse.Namespace) -> Client:
-    """Return a client with credentials, not yet connected."""
+    """Return a client with credentials, not yet connected; one of MQTT 5 where pictures are to name their events."""
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=given.client_id,
-        protocol=MQTTProtocolVersion.MQTTv311,
-        clean_session=not given.client_id,
+        protocol=MQTTProtocolVersion.MQTTv5 if given.pictures else MQTTProtocolVersion.MQTTv311,
+        clean_session=None if given.pictures else not given.client_id,
     )
     if given.user:
         client.username_pw_set(
@@ -110,31 +151,46 @@ def client_for(given: argparse.Namespace) -> Client:
     return client
 
 
+def connect(client: Client, given: argparse.Namespace) -> None:
+    """Connect, to a session that the broker keeps where the client has a name.
+
+    Raises:
+        OSError: the broker cannot be reached.
+    """
+    port = given.port or (8883 if given.tls else 1883)
+    if not given.pictures:
+        client.connect(given.host, port)
+        return
+    session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] - paho has no types here
+    session.SessionExpiryInterval = NEVER_EXPIRES if given.client_id else 0
+    client.connect(given.host, port, clean_start=not given.client_id, properties=session)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print alerts until interrupted, or until `--count` of them have come."""
     given = options(arguments)
     seen, printed = Seen(), 0
     client = client_for(given)
+    if given.pictures:
+        given.pictures.mkdir(parents=True, exist_ok=True)
 
     def on_connect(client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Properties | None) -> None:
         if reason.is_failure:
             sys.stderr.write(f"the broker refuses the connection: {reason}\n")
         else:
-            client.subscribe(f"{given.root}/{given.device}/{given.stream}/event", qos=1)
+            kinds = ["event", *(ENDINGS if given.pictures else ())]
+            client.subscribe([(f"{given.root}/{given.device}/{given.stream}/{kind}", 1) for kind in kinds])
 
     def on_message(client: Client, _data: Any, message: MQTTMessage) -> None:
         nonlocal printed
-        line = take(bytes(message.payload), seen, as_json=given.json)
-        if line is not None:
-            print(line, flush=True)
-            printed += 1
+        printed += tell(message, seen, given)
         if given.count and printed >= given.count:
             client.disconnect()
 
     client.on_connect = on_connect
     client.on_message = on_message
     try:
-        client.connect(given.host, given.port or (8883 if given.tls else 1883))
+        connect(client, given)
     except OSError as error:
         sys.stderr.write(f"{given.host} cannot be reached: {error}\n")
         return 1

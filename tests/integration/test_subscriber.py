@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
-from edge_agent.contract.wire import to_json
-from examples.subscriber import Seen, main, take
+from edge_agent.contract.wire import ImageKind, to_json
+from examples.subscriber import Seen, keep_picture, main, take
 from tests.alert_payloads import DEVICE, alert
 from tests.integration.broker import Broker
 from tests.integration.conftest import Device
@@ -79,6 +82,48 @@ def test_the_script_prints_what_a_broker_delivers(device: Callable[..., Device],
 
     assert len({line["seq"] for line in lines}) == 3
     assert script.returncode == 0
+
+
+def picture(event: str | None, kind: str = "image") -> MQTTMessage:
+    message = MQTTMessage(topic=f"anomalite/{DEVICE}/station/{kind}".encode())
+    message.payload, message.properties = kind.encode(), Properties(PacketTypes.PUBLISH)
+    if event is not None:
+        message.properties.UserProperty = ("event_id", event)
+    return message
+
+
+def test_pictures_are_kept_by_the_event_that_they_are_of(tmp_path: Path) -> None:
+    kept = [keep_picture(picture("e1", kind), tmp_path) for kind in ("image", "heatmap")]
+    assert kept == [tmp_path / "e1.jpg", tmp_path / "e1.heatmap.jpg"]
+    assert [path.read_bytes() for path in kept if path] == [b"image", b"heatmap"]
+
+
+@pytest.mark.parametrize("event", [None, "", "../e1", "a" * 65])
+def test_a_picture_without_an_event_that_can_be_a_file_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], event: str | None
+) -> None:
+    assert keep_picture(picture(event), tmp_path / "alerts") is None
+    assert "passed over" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_script_keeps_the_pictures_that_a_broker_delivers(
+    device: Callable[..., Device], broker: Broker, tmp_path: Path
+) -> None:
+    one = device(broker, protocol="5")
+    one.link.start()
+    one.link.publish_image("station", ImageKind.IMAGE, b"frame", "e1")
+    words = ["--host", "127.0.0.1", "--port", str(broker.port), "--pictures", str(tmp_path / "alerts")]
+    script = subprocess.Popen([sys.executable, "-u", SCRIPT, *words], stdout=subprocess.PIPE, text=True)
+    try:
+        assert script.stdout
+        assert script.stdout.readline() == f"  {tmp_path / 'alerts' / 'e1.jpg'}\n"
+        assert (tmp_path / "alerts" / "e1.jpg").read_bytes() == b"frame"
+    finally:
+        script.kill()
+        script.wait()
+        if script.stdout:
+            script.stdout.close()
 
 
 def test_a_broker_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
