@@ -161,7 +161,7 @@ def connect(client: Client, given: argparse.Namespace) -> None:
     if not given.pictures:
         client.connect(given.host, port)
         return
-    session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] - paho has no types here
+    session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     session.SessionExpiryInterval = NEVER_EXPIRES if given.client_id else 0
     client.connect(given.host, port, clean_start=not given.client_id, properties=session)
 
