@@ -55,6 +55,7 @@ masks = [[[0.0, 0.0], [0.6, 0.0], [0.6, 0.2], [0.0, 0.2]]]     # the clock
 
 CLOCK_ALONE = "osd_text_mode=1"
 """Of all that the driver writes into its picture, the clock: without it the picture would be frozen."""
+USUAL = f"{CLOCK_ALONE},test_pattern=0,show_square=0,contrast=128,saturation=128"
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,13 @@ def station(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[V
         )
         machine.run("systemctl start edge-agent", timeout_s=300)
         yield machine
+
+
+@pytest.fixture(autouse=True)
+def usual_picture(station: VirtualMachine) -> Iterator[None]:
+    """Leave the camera as it was, whatever a test did to it."""
+    yield
+    station.try_run(f"v4l2-ctl -d /dev/video0 -c {USUAL}")
 
 
 def control(machine: VirtualMachine, settings: str) -> None:
