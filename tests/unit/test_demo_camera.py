@@ -131,9 +131,9 @@ def test_the_report_shows_found_false_and_missed_parts_and_needs_no_other_file(t
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: path.mkdir(), "its folders are none"),
-        (lambda path: path.write_text("x"), "it is not a folder"),
-        (lambda path: None, "it is not a folder"),
+        (lambda path: path.mkdir(), "has no folders and no images"),
+        (lambda path: path.write_text("x"), "is a file: expected a folder"),
+        (lambda path: None, r"does not exist.*\nPut good parts into FOLDER/normal"),
         (lambda path: plain_folder(path, defective=0), "no defective images"),
         (sequence_folder, "is a sequence"),
     ],

@@ -396,7 +396,7 @@ def workplace(run: FrameRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["fit", "images"], "is a folder, expected a recipe"),
         (["fit", "bare.toml"], "no images: name a folder"),
         (["fit", "bare.toml", "--data", "a", "--data", "b"], "takes one folder, got 2"),
-        (["fit", "bare.toml", "--data", "empty"], "its folders are none"),
+        (["fit", "bare.toml", "--data", "empty"], "has no folders and no images"),
         (["fit", "bare.toml", "--data", "one"], "1 readable normal image to fit on"),
         (["evaluate", "run", "--bundle", "bare.toml"], "bare.toml"),
     ],

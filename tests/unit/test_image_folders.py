@@ -71,7 +71,7 @@ def test_the_split_follows_the_seed_alone(tmp_path):
 
 def test_another_layout_is_refused_with_what_is_there(tmp_path):
     (tmp_path / "ok").mkdir()
-    with pytest.raises(DataError, match=r"train/good.*normal and anomaly.*; its folders are ok"):
+    with pytest.raises(DataError, match=r"has the folders ok.*train/good.*normal and anomaly"):
         read_folder(tmp_path, seed=0)
 
 
@@ -120,7 +120,7 @@ def test_a_folder_named_like_an_image_is_passed_over(tmp_path):
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="it is not a folder"):
+    with pytest.raises(DataError, match="does not exist"):
         read_folder(tmp_path / "absent", seed=0)
 
 

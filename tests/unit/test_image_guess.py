@@ -128,7 +128,7 @@ def test_a_detector_without_a_ready_recipe_is_refused_with_the_nearest(tmp_path:
 
 def test_a_folder_without_one_readable_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match="its folders are none"):
+    with pytest.raises(DataError, match="has no folders and no images"):
         made(tmp_path / "images")
     (tmp_path / "images" / "text.png").write_text("text")
     with pytest.raises(DataError, match=r"no normal image can be read; left out 1 unreadable of 1 images: .*text\.png"):

@@ -114,7 +114,10 @@ def _check(folder: Path) -> None:
     try:
         found = read_folder(folder, seed=0)
     except (DataError, OSError) as error:
-        raise SystemExit(f"nothing can be shown with these pictures: {error}") from error
+        raise SystemExit(
+            f"nothing can be shown with these pictures: {error}\nPut good parts into FOLDER/normal and defective ones "
+            "into FOLDER/anomaly, some dozens of each; more: docs/images.md"
+        ) from error
     if found.layout is Layout.SEQUENCE:
         raise SystemExit(
             f"{folder} is a sequence: parts that come one by one are shown here; a sequence is judged by "

@@ -126,9 +126,15 @@ def _found(path: Path, seed: int, test_share: float) -> ImageFolder:
         return ImageFolder(path=path, layout=Layout.SEQUENCE, train=_in_time(frames), test=_sequence_test(path))
     if images := _images(path):
         return ImageFolder(path=path, layout=Layout.NORMAL, train=tuple(images))
-    there = sorted(each.name for each in path.iterdir() if each.is_dir()) if path.is_dir() else None
-    found = "it is not a folder" if there is None else f"its folders are {', '.join(there) or 'none'}"
-    raise DataError(f"{path}: expected {LAYOUTS}; {found}")
+    raise DataError(f"{path} {_unlike(path)}: expected a folder with {LAYOUTS}")
+
+
+def _unlike(path: Path) -> str:
+    """Say what is there instead of a folder of images."""
+    if not path.is_dir():
+        return "is a file" if path.exists() else "does not exist"
+    there = sorted(each.name for each in path.iterdir() if each.is_dir())
+    return f"has the folders {', '.join(there)}" if there else "has no folders and no images"
 
 
 def read_image(path: Path, *, height: int, width: int) -> Pixels:
