@@ -80,7 +80,7 @@ def localisation_figures(side: int, spots: int) -> list[Figure]:
     localiser = Localiser(LocalisationSettings(), calibration.with_threshold(THRESHOLD), side, side)
     objects = Objects(rule, calibration, 0.1, lambda: "event")
     values = hot_map(side, spots)
-    found = localiser.locate(values).found
+    found = localiser.locate(values)
     turn = itertools.count()
     taken = medians(
         {"locate": lambda: localiser.locate(values), "follow": lambda: objects.update(next(turn) * NS // 10, found)}

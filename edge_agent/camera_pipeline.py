@@ -39,13 +39,14 @@ class CameraGraph:
 
 
 def choose_camera_graph(found: Found[FrameBundle], settings: StreamSettings) -> tuple[CameraGraph | None, str]:
-    """Load the first bundle of which a graph runs here; return it, and why nothing better does."""
+    """Load the first bundle that goes with the settings and of which a graph runs here; say why nothing better does."""
     problems = [found.problem] if found.problem else []
     while found.bundle is not None:
         bundle, manifest = found.bundle, found.bundle.manifest
         try:
+            vision_of(bundle, settings.camera, settings.decision)
             trial, scorer, _ = choose_frame_graph(bundle, settings.scoring)
-        except (ScoringError, BundleError) as error:
+        except (ScoringError, BundleError, ValueError) as error:
             problems.append(f"{manifest.name} {manifest.version}: {error}")
             found = next_frame_bundle(found.others, problems)
         else:
@@ -54,7 +55,11 @@ def choose_camera_graph(found: Found[FrameBundle], settings: StreamSettings) -> 
 
 
 def vision_of(bundle: FrameBundle | None, asked: VisionSettings, decision: DecisionSettings) -> VisionSettings:
-    """Return how a camera is watched: what the settings say, and where they do not, the bundle."""
+    """Return how a camera is watched: what the settings say, and where they do not, the bundle.
+
+    Raises:
+        ValueError: the masks of both are too many, or leave nothing to watch.
+    """
     places, scene = asked.localisation, asked.prefilter
     if bundle is not None:
         frames, prefilter = bundle.manifest.input, bundle.manifest.prefilter

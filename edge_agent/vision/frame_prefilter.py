@@ -98,7 +98,7 @@ class FramePrefilterSettings:
     """When an event opens and closes where the prefilter watches alone."""
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse values out of range, and masks that leave nothing to watch."""
         if not LEAST_FRAMES <= self.learn_frames <= MOST_FRAMES:
             raise ValueError(f"learn_frames must be {LEAST_FRAMES}..{MOST_FRAMES}, got {self.learn_frames}")
         if not 0 <= self.learn_s <= MOST_SECONDS:
@@ -119,6 +119,7 @@ class FramePrefilterSettings:
         if not 0.1 <= self.scene_share <= 1:  # noqa: PLR2004 - as documented
             raise ValueError(f"scene_share must be 0.1..1, got {self.scene_share}")
         check_masks(self.masks)
+        watched_cells(self.masks, ROWS, COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,8 +150,7 @@ class FramePrefilter:
         """Begin with a scene learned before, or learn one.
 
         Raises:
-            ValueError: the masks leave nothing to watch, or the scene was learned with other masks or for another N
-                of M.
+            ValueError: the scene was learned with other masks or for another N of M.
         """
         self.settings = settings
         self._watched = watched_cells(settings.masks, ROWS, COLUMNS)
@@ -176,12 +176,6 @@ class FramePrefilter:
         """Threshold of d2, for the alarms a day that are asked now; None before the first scene is learned."""
         asked = self.settings
         return self.model.calibrated(asked.alarms_per_day, asked.k) if self.model else None
-
-    @property
-    def progress(self) -> float:
-        """Share of the frames to learn from that are here, 0..1; 1 while watching."""
-        watching = self.state is SceneState.WATCHING
-        return 1.0 if watching else len(self._kept) / self.settings.learn_frames
 
     def feed(self, frame: Frame) -> FrameCheck:
         """Check a frame.

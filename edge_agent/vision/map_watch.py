@@ -99,7 +99,7 @@ class MapWatch:
         """
         cells = np.full((1, 1), score, np.float32) if values is None else values
         localiser = self._localiser(cells)
-        regions = localiser.locate(cells, kinds=kinds).found
+        regions = localiser.locate(cells, kinds=kinds)
         if not regions and score > self.thresholds.score.threshold and localiser.is_usual(int(cells.argmax())):
             kind, kind_score = localiser.kind_of(kinds, np.array([cells.argmax()]))
             regions = (Region(box=WHOLE, score=self._on_map(score), area=1.0, kind=kind, kind_score=kind_score),)

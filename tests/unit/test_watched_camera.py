@@ -204,6 +204,16 @@ def test_a_bundle_that_is_broken_leaves_the_scene_watching_under_the_fault_model
     assert bench.alerts.kinds() == ["model_fault"]
 
 
+def test_a_bundle_whose_masks_and_those_of_the_settings_leave_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weld.bundle"
+    left, right = (((x, 0.0), (x + 0.5, 0.0), (x + 0.5, 1.0), (x, 1.0)) for x in (0.0, 0.5))
+    path.write_bytes(bundle_bytes({"input": {**strict_json.plain(INPUT), "masks": [left]}}))
+    masked = VisionSettings(prefilter=LEARN, localisation=LocalisationSettings(masks=(right,)))
+    state = Bench(tmp_path, bundle=str(path), camera=masked).see()
+    assert state.fault is Fault.MODEL
+    assert "leave something to watch" in state.detail
+
+
 def test_a_bundle_of_a_sensor_is_refused_in_words(tmp_path: Path) -> None:
     from tests.bundles import bundle_bytes as of_sensor
 
