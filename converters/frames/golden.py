@@ -18,7 +18,7 @@ from converters.runtimes import Measured
 from edge_agent.contract.manifest import GraphFormat
 from edge_agent.contract.records import Floats
 from edge_agent.scoring.frame_interpreter import FrameScorer
-from edge_agent.scoring.frame_selection import golden_results
+from edge_agent.scoring.frame_selection import golden_results, kinds_error
 from edge_agent.scoring.selection import golden_error
 
 FRAMES = 8
@@ -64,11 +64,11 @@ def frame_tolerances(
 
 
 def _error(given: Outputs, wanted: Outputs, chosen: NDArray[np.intp]) -> float:
-    """Of scores, cells and probabilities of kinds, over all cases and over the golden ones."""
-    errors = []
-    for name in ("scores", "maps", "kinds"):
-        got, want = getattr(given, name), getattr(wanted, name)
-        if got is not None:
-            parts = (slice(None), chosen)
-            errors += [golden_error(got[part], want[part], shares=name == "kinds") for part in parts]
+    """Of scores, cells and kinds, over all cases and over the golden ones."""
+    parts = slice(None), chosen
+    errors = [golden_error(given.scores[part], wanted.scores[part]) for part in parts]
+    if given.maps is not None and wanted.maps is not None:
+        errors += [golden_error(given.maps[part], wanted.maps[part]) for part in parts]
+    if given.kinds is not None and wanted.kinds is not None:
+        errors.append(kinds_error(given.kinds, wanted.kinds))
     return max(errors)

@@ -135,7 +135,8 @@ class FrameGraphSpec(FrameFace):
     map_calibration: Calibration | None = None
     """Of the largest cell of the maps of normal frames; None where the graph has no map."""
     golden_tolerance: dict[str, float]
-    """Per runtime, the tolerance t of golden scores and cells of maps: |a - b| <= t (|b| + median |b|)."""
+    """Per runtime, the tolerance t of golden scores and cells of maps: |a - b| <= t (|b| + median |b|); of the mean
+    probability of a kind over a frame: |a - b| <= t."""
 
     def __post_init__(self) -> None:
         """Refuse what no file of a bundle is, tolerances that test nothing, and a map without a threshold."""

@@ -1,7 +1,8 @@
 """Which of a camera bundle's graphs runs here: the rules of `selection.py`, with frames and maps.
 
-The cells of a map are held to their golden values as scores are, and so are the probabilities of kinds of defect: a
-graph whose score is right and whose map is not never runs.
+The cells of a map are held to their golden values as scores are, so that a graph whose score is right and whose map is
+not never runs. Of kinds of defect the mean over the cells of a frame is: a single cell in which there is no defect may
+go either way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.frame_manifest import FrameGraphSpec
 from edge_agent.contract.frames import FrameScore
 from edge_agent.contract.records import Floats
+from edge_agent.errors import ScoringError
 from edge_agent.scoring.frame_interpreter import FrameScorer
 from edge_agent.scoring.selection import Trial, attempt, fastest, golden_error, median_us
 from edge_agent.scoring.settings import ScoringSettings
@@ -52,6 +54,17 @@ def golden_results(scorer: FrameScorer, golden: Mapping[str, NDArray[Any]]) -> d
     return found
 
 
+def kinds_error(given: Floats, wanted: Floats) -> float:
+    """Return the largest difference of the mean probabilities of kinds over the cells of a frame, of [g, h, w, C].
+
+    Raises:
+        ScoringError: they have not the same shape, or there are none.
+    """
+    if given.shape != wanted.shape or not given.size:
+        raise ScoringError(f"the golden kinds have the shape {list(wanted.shape)}, the graph's {list(given.shape)}")
+    return float(np.abs(given.mean(axis=(1, 2)) - wanted.mean(axis=(1, 2))).max())
+
+
 def try_frame_graph(
     bundle: FrameBundle, spec: FrameGraphSpec, settings: ScoringSettings, *, timed: bool = True
 ) -> tuple[Trial[FrameGraphSpec], FrameScorer | None]:
@@ -64,7 +77,9 @@ def try_frame_graph(
 
     def error_of(scorer: FrameScorer) -> float:
         errors = [
-            golden_error(values, golden[f"{name}_{spec.format}"].astype(np.float32, copy=False), shares=name == "kinds")
+            (kinds_error if name == "kinds" else golden_error)(
+                values, golden[f"{name}_{spec.format}"].astype(np.float32)
+            )
             for name, values in golden_results(scorer, golden).items()
         ]
         return float(np.max(errors))

@@ -68,8 +68,8 @@ def golden_scores(scorer: TFLiteScorer, golden: dict[str, Floats]) -> Floats:
     return np.array(scores, np.float32)
 
 
-def golden_error(given: Floats | Doubles, wanted: Floats | Doubles, *, shares: bool = False) -> float:
-    """Return the largest |a - b| / (|b| + median |b|), of scores or of the cells of maps; of `shares`, |a - b| itself.
+def golden_error(given: Floats | Doubles, wanted: Floats | Doubles) -> float:
+    """Return the largest |a - b| / (|b| + median |b|), of scores or of the cells of maps.
 
     Raises:
         ScoringError: they have not the same shape, or there are none.
@@ -79,7 +79,7 @@ def golden_error(given: Floats | Doubles, wanted: Floats | Doubles, *, shares: b
             f"the golden data have the shape {list(wanted.shape)}, what the graph gives {list(given.shape)}; expected "
             "the same, and some"
         )
-    scale = np.ones_like(wanted) if shares else np.abs(wanted) + np.median(np.abs(wanted))
+    scale = np.abs(wanted) + np.median(np.abs(wanted))
     return float(np.max(np.abs(given - wanted) / np.where(scale > 0, scale, 1)))
 
 

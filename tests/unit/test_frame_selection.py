@@ -162,16 +162,31 @@ def test_golden_data_that_do_not_fit_are_a_problem_and_not_a_crash(golden: dict[
     assert trial.problem
 
 
-def test_golden_kinds_are_held_to_the_difference_of_probabilities() -> None:
-    scorer = FrameScorer(*telling())
-    given = golden_results(scorer, {"frames": FRAMES})
-    assert given["kinds"].shape == (3, H, W, 3)
-    for off, allowed in ((0.009, True), (0.011, False)):
-        told = {"kinds_int8": given["kinds"] + np.float32(off), "score_int8": given["score"], "map_int8": given["map"]}
-        bundle = SmallBundle({"int8": telling()}, {"frames": FRAMES} | told, {"int8": {"litert": 0.01}})
-        trial, found = try_frame_graph(bundle, bundle.manifest.graphs[0], ScoringSettings())
-        assert (found is not None) is allowed
-        assert trial.golden_error == pytest.approx(off, rel=1e-3)
+def golden_kinds(kinds: np.ndarray | None = None) -> tuple[Any, FrameScorer | None]:
+    """Try a graph that tells kinds, which must be these (None: its own) to 1 %."""
+    given = golden_results(FrameScorer(*telling()), {"frames": FRAMES})
+    wanted = {f"{name}_int8": values for name, values in given.items()} | {"frames": FRAMES}
+    told = {} if kinds is None else {"kinds_int8": kinds}
+    bundle = SmallBundle({"int8": telling()}, wanted | told, {"int8": {"litert": 0.01}})
+    return try_frame_graph(bundle, bundle.manifest.graphs[0], ScoringSettings())
+
+
+def test_golden_kinds_are_held_to_the_mean_over_a_frame() -> None:
+    kinds = golden_results(FrameScorer(*telling()), {"frames": FRAMES})["kinds"]
+    assert kinds.shape == (3, H, W, 3)
+    assert golden_kinds()[1] is not None
+    one_cell = kinds.copy()
+    one_cell[1, 0, 0] = one_cell[1, 0, 0, ::-1]
+    assert golden_kinds(one_cell)[1] is not None
+    trial, scorer = golden_kinds(np.roll(kinds, 1, axis=3))
+    assert scorer is None
+    assert "golden scores differ" in trial.problem
+
+
+def test_golden_kinds_of_other_classes_are_a_problem_and_not_a_crash() -> None:
+    trial, scorer = golden_kinds(np.full((3, H, W, 2), 0.5, np.float32))
+    assert scorer is None
+    assert "the golden kinds have the shape [3, 12, 16, 2], the graph's [3, 12, 16, 3]" in trial.problem
 
 
 def test_a_streaming_graph_replays_each_sequence_from_the_start_and_gives_its_last_map() -> None:
