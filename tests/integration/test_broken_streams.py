@@ -38,6 +38,7 @@ def tiny(side: int) -> list[bytes]:
 SENT = {
     "well": pictures(),
     "broken": [*pictures(), RUBBISH],
+    "cut": [*pictures() * 8, pictures()[0][:3000]],
     "grey": pictures(grey=True),
     "mixed": [*pictures(), *pictures(grey=True)],
     "rubbish": [RUBBISH],
@@ -45,6 +46,8 @@ SENT = {
     "tiny": tiny(16),
 }
 """What the camera of each stream sends at first."""
+WATCHED = ("well", "broken", "cut", "grey", "mixed")
+"""Those that are watched all the same, without an alert."""
 
 
 def settings(name: str, url: str) -> str:
@@ -102,23 +105,24 @@ def test_what_cannot_be_used_is_dropped_and_told_and_what_is_odd_is_watched(
     streams = "\n".join(settings(name, server.url) for name, server in cameras.items())
     with Listener(broker) as listener, AgentRun(tmp_path, broker, streams) as agent:
         told = Told(listener)
-        for name in ("well", "broken", "grey", "mixed"):
+        for name in WATCHED:
             told.wait(name, None)
         told.wait("rubbish", "no_data", "ended or gave no frame in time")
         told.wait("specks", "no_data", "no frame that can be used (expected 8 pixels a side")
         told.wait("tiny", "camera", "expected frames of at least 64 x 24 pixels, got 16 x 16")
         cameras["well"].pictures[:] = pictures(320, 240)
         cameras["rubbish"].pictures[:] = cameras["specks"].pictures[:] = pictures()
-        cameras["broken"].sent = cameras["well"].sent = 0
+        for name in WATCHED:
+            cameras[name].sent = 0
         told.wait("rubbish", None)
         told.wait("specks", None)
         for name in ("rubbish", "specks"):
             wait_until(lambda name=name: "sensor_ok" in told.events(name), f"{name} is over", TOLD_S)
-        wait_until(lambda: min(cameras["well"].sent, cameras["broken"].sent) > 100, "another 100 pictures")
+        wait_until(lambda: min(cameras[name].sent for name in WATCHED) > 100, "another 100 pictures", TOLD_S)
         status = agent.status()
         assert agent.stop() == 0
     counts = status["counts"]
-    for name in ("well", "broken", "grey", "mixed"):
+    for name in WATCHED:
         assert told.events(name) == []
         assert {state["fault"] for state in told.states(name)} == {"calibrating", None}
         assert (counts[name]["reopened"], cameras[name].connections) == (0, 1)
