@@ -400,9 +400,11 @@ def test_a_stream_of_pictures_too_large_is_refused_before_it_takes_the_memory(bu
     rig.server.pictures[:] = [cv2.imencode(".jpg", np.zeros((8200, 8200), np.uint8))[1].tobytes()]
     turned: list[object] = []
     monkeypatch.setattr(sources_opencv, "_rgb", turned.append)
-    rig.source.open()
-    assert rig.source.read(0.5) is None
-    assert rig.source.status()["last_error"] == "a frame of 8200 x 8200, expected 67,108,864 pixels at most"
+    source = make_frame_source(NetworkCameraSettings(url=rig.server.url, stall_s=8.0), SystemClock())
+    source.open()
+    assert source.read(0.5) is None
+    source.close()
+    assert source.status()["last_error"] == "a frame of 8200 x 8200, expected 67,108,864 pixels at most"
     assert not turned
 
 
