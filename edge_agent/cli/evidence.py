@@ -46,8 +46,8 @@ def draw(kept: Kept, target: Path) -> None:
     """Draw map and regions of an alert over its frame, into a new JPEG.
 
     Raises:
-        EdgeAgentError: the evidence is damaged or has no frame, or OpenCV is missing.
-        OSError: the file is there already, or cannot be written.
+        EdgeAgentError: the evidence is damaged or has no frame, the file is there already, or OpenCV is missing.
+        OSError: the file cannot be written.
     """
     from edge_agent.vision.pictures import HeatScale, decode_jpeg, encode_jpeg, overlay
 
@@ -59,8 +59,11 @@ def draw(kept: Kept, target: Path) -> None:
         drawn = encode_jpeg(overlay(decode_jpeg(jpeg), values, scale, marks(note)), MAX_OVERLAY_BYTES)
     except ValueError as error:
         raise EdgeAgentError(f"{kept.name} is damaged: {error}") from error
-    with target.open("xb") as file:
-        file.write(drawn)
+    try:
+        with target.open("xb") as file:
+            file.write(drawn)
+    except FileExistsError as error:
+        raise EdgeAgentError(f"{target} is already there: choose another file for --overlay") from error
 
 
 def marks(note: FrameNote) -> list[Mark]:

@@ -124,7 +124,7 @@ def test_a_note_from_before_kinds_were_told_is_drawn(folder: Path, tmp_path: Pat
 def test_an_overlay_never_overwrites_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.jpg").write_text("mine")
     assert main(["evidence", "abc1", "--overlay", str(tmp_path / "mine.jpg")]) == 1
-    assert "File exists" in capsys.readouterr().err
+    assert "mine.jpg is already there" in capsys.readouterr().err
     assert (tmp_path / "mine.jpg").read_text() == "mine"
 
 
