@@ -14,6 +14,9 @@ def describe(manifest: Manifest | FrameManifest, sha256: str) -> list[str]:
     """Return the lines that tell a technician what a bundle is for and how far to trust it."""
     rule, unit = manifest.decision.rule, "frame" if isinstance(manifest, FrameManifest) else "window"
     metrics: dict[str, Any] = manifest.provenance.get("metrics", {})
+    over = f"closes after {rule.hold_off_s:g} s of quiet"
+    if isinstance(manifest, FrameManifest) and rule.by_part:
+        over = "each frame another part with events of its own"
     return [
         f"{manifest.name} {manifest.version}, made {manifest.created}",
         f"  sha256      {sha256}",
@@ -21,7 +24,7 @@ def describe(manifest: Manifest | FrameManifest, sha256: str) -> list[str]:
         *(line for graph in manifest.graphs for line in _of_graph(graph.format, graph.size, graph.calibration)),
         *(_of_maps(manifest) if isinstance(manifest, FrameManifest) else ()),
         f"  prefilter   {manifest.prefilter.mode}, scores a {unit} at least every {manifest.prefilter.max_skip_s:g} s",
-        f"  decision    {rule.n} of {rule.m} {unit}s, closes after {rule.hold_off_s:g} s of quiet",
+        f"  decision    {rule.n} of {rule.m} {unit}s, {over}",
         *(f"  {name:<11} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float)),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edge_agent.cli import main
 from edge_agent.cli.describing import describe
 from edge_agent.config import load
 from edge_agent.contract.bundle import FrameBundle
+from edge_agent.contract.decision import DecisionRule
 from edge_agent.contract.frame_manifest import FrameManifest
 from tests import bundles
 from tests.frame_bundles import bundle_bytes, manifest, members, running_bundle
@@ -75,6 +77,14 @@ def test_a_detector_without_a_map_is_said_to_tell_not_where() -> None:
     assert "one in 1 min 30 s" in lines
     assert "classes     crack, scratch" in lines
     assert "1 part of the picture left out" in lines
+
+
+def test_a_bundle_for_parts_says_that_each_frame_is_another_part() -> None:
+    told = manifest(members())
+    parts = replace(told.decision, rule=DecisionRule(n=1, m=1, hold_off_s=0.0))
+    assert "  decision    1 of 1 frames, each frame another part with events of its own" in describe(
+        replace(told, decision=parts), "00"
+    )
 
 
 def test_bench_times_a_frame(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
