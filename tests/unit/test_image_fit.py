@@ -248,8 +248,9 @@ def dents_and_holes(path: Path) -> Path:
     return path
 
 
-def test_kinds_of_defect_are_learned_kept_and_judged(tmp_path: Path) -> None:
+def test_kinds_of_defect_are_learned_kept_and_judged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = fitted(dents_and_holes(tmp_path / "images"), tmp_path / "run", "naming")
+    assert "too few images to tell these defects from others by name: odd" in caplog.messages
     assert (run.info.tells_kinds, run.input.classes) == (True, ("dent", "hole"))
     assert FloatGraph(run)(run.test[0]).kinds.shape == (8, 8, 2)
     kinds = np.array([image.kind for image in run.parts.test])

@@ -35,7 +35,7 @@ from training.image_artifacts import (
 )
 from training.images.detector import Curves, FrameSet, ImageData, ImageDetector
 from training.images.detectors import make_image_detector
-from training.images.folders import ImageFolder, Layout, TestImage, read_folder
+from training.images.folders import ANOMALY, ImageFolder, Layout, TestImage, read_folder
 from training.images.masking import masked
 from training.images.parts import FEW_VALIDATION, ImageParts, split_images
 from training.images.recipe import ImageRecipe
@@ -74,6 +74,9 @@ def fit_images(recipe: ImageRecipe, text: str, folder: Path, out: Path, *, progr
             "thresholds stand on %d normal images: they are rough; some hundred are good", len(parts.validation)
         )
     curves = _fit(detector, parts, recipe, progress=progress)
+    unnamed = {image.kind for image in parts.defective} - {*detector.kinds, ANOMALY}
+    if detector.kinds and unnamed:
+        logger.warning("too few images to tell these defects from others by name: %s", ", ".join(sorted(unnamed)))
     unfinished = fresh_folder(out)
     masked(detector.score_graph(), recipe.images.masks).save(unfinished / "graph")
     _write_frames(unfinished, parts, recipe, detector)
