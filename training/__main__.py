@@ -319,6 +319,8 @@ def _quiet_libraries() -> Iterator[None]:
 
 def _init(options: argparse.Namespace) -> None:
     out = options.out or Path((options.data.resolve().name.split(".")[0] or "model") + ".toml")
+    if not options.data.exists():
+        raise RecipeError(f"{options.data} does not exist: expected a recording or a folder of images")
     if options.data.is_dir():
         written = _init_images(options, out)
     else:

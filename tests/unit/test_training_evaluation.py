@@ -172,6 +172,7 @@ def test_init_fit_and_evaluate_follow_each_other(tmp_path: Path, capsys: pytest.
         (["evaluate", "absent"], "not a run folder"),
         (["evaluate", __file__], "is a file, expected a run folder"),
         (["init", "absent.csv"], "does not exist"),
+        (["init", "absent"], "does not exist: expected a recording or a folder of images"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(
