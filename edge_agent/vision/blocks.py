@@ -6,7 +6,7 @@ mean absolute difference of neighbouring pixels of a row: it tells a grey coat f
 green channel, which has most of the luma, and from a few rows of a block only. Neither sees beyond its block: what
 moves in a masked one does not show in its neighbours.
 
-Rows are summed as integers first, so that weights, channels and columns are one small matrix product
+Rows are summed as integers first, so that little is left to weigh and to average over columns
 (`python -m benchmarks.frames` measures it).
 """
 
@@ -36,6 +36,9 @@ MOST_SUMMED_ROWS: Final = 257
 """Rows whose sum of bytes fits 16 bits: 65535 / 255."""
 
 
+_WEIGHTS: Final = np.array(LUMA_WEIGHTS, np.float32)
+
+
 class BlockReducer:
     """Reduces frames of one size."""
 
@@ -54,9 +57,7 @@ class BlockReducer:
         self._bands = _edges(height, ROWS)
         self._sum_type = np.uint16 if max(np.diff(self._bands)) <= MOST_SUMMED_ROWS else np.uint32
         columns = _edges(width, COLUMNS)
-        weights = np.repeat(_averages(columns, width)[:, np.newaxis, :], len(LUMA_WEIGHTS), axis=1)
-        weights *= np.array(LUMA_WEIGHTS, np.float32)[:, np.newaxis]
-        self._luma = weights.reshape(width * len(LUMA_WEIGHTS), COLUMNS)
+        self._across = _averages(columns, width)
         self._heights = np.diff(self._bands).astype(np.float32)[:, np.newaxis]
         step = max(1, int(min(np.diff(self._bands))) // TEXTURE_ROWS)
         textured = [list(range(begin, end, step)) for begin, end in itertools.pairwise(self._bands)]
@@ -64,7 +65,7 @@ class BlockReducer:
         self._textured = np.concatenate(textured)
         self._first_textured = np.cumsum(counts) - counts
         self._of_textured = (1 / counts).astype(np.float32)[:, np.newaxis]
-        self._texture = _averages(columns, width)[:-1]
+        self._texture = self._across[:-1].copy()
         self._texture[[end - 1 for end in columns[1:-1]]] = 0.0
         self._texture /= self._texture.sum(axis=0)
 
@@ -77,14 +78,14 @@ class BlockReducer:
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             raise ValueError(f"expected an RGB frame uint8 {list(self.shape)}, got {pixels.dtype} {list(pixels.shape)}")
         flat = pixels.reshape(self.shape[0], -1)
-        sums = np.empty((ROWS, self._luma.shape[0]), self._sum_type)
+        sums = np.empty((ROWS, flat.shape[1]), self._sum_type)
         for row, (begin, end) in enumerate(itertools.pairwise(self._bands)):
             np.add.reduce(flat[begin:end], axis=0, dtype=self._sum_type, out=sums[row])
         green = pixels[self._textured, :, 1]
         left, right = green[:, :-1], green[:, 1:]
         steps = np.maximum(left, right) - np.minimum(left, right)
         features = np.empty((len(FEATURES), ROWS, COLUMNS), np.float32)
-        np.matmul(sums, self._luma, out=features[0])
+        np.matmul(sums.reshape(ROWS, *self.shape[1:]) @ _WEIGHTS, self._across, out=features[0])
         features[0] /= self._heights
         np.add.reduceat(steps @ self._texture, self._first_textured, axis=0, out=features[1])
         features[1] *= self._of_textured
