@@ -128,8 +128,9 @@ def _check(folder: Path) -> None:
 def _told(watched: Watched, overlays: dict[int, Path], report: Path, threshold: str, recipe: Path) -> int:
     """Say what was found, what might have been, and where to look; return the exit code."""
     print(verdict(watched))
-    if watched.judged(defective=True, alarmed=False) or watched.judged(defective=False, alarmed=True):
-        print(f"{threshold}: with more of them, or another k in {recipe}, it would be elsewhere (docs/images.md)")
+    for defective, k in ((True, "smaller k"), (False, "larger k")):
+        if watched.judged(defective=defective, alarmed=not defective):
+            print(f"{threshold}, which is rough: more of them, or a {k} in {recipe}, may change that (docs/images.md)")
     if overlays:
         print(f"the JPEGs that came with them, and their overlays: {next(iter(overlays.values())).parent}")
     found = watched.judged(defective=True, alarmed=True)
