@@ -12,7 +12,7 @@ import pytest
 from edge_agent.contract.records import NS
 from edge_agent.contract.wire import utc_text
 from tests.image_folders import picture, plain_folder, sequence_folder, write
-from training.experiments.demo_camera import main
+from training.experiments.demo_camera import _told, main
 from training.experiments.demo_camera_report import verdict, write_report
 from training.experiments.demo_parts import LEAD, MOST_DEFECTIVE, Part, Watched, line_up
 from training.image_artifacts import JudgedImage
@@ -100,6 +100,14 @@ def test_of_two_anomalies_in_a_part_the_first_stands_for_both(tmp_path: Path) ->
 
 def test_a_fault_of_the_camera_alarms_no_part(tmp_path: Path) -> None:
     assert not watched(tmp_path, alert("sensor_fault", 1), alert("sensor_fault", None)).first_alerts()
+
+
+@pytest.mark.parametrize(("part", "words"), [(1, "a smaller k in weld.toml"), (2, "a larger k in weld.toml")])
+def test_what_was_missed_or_false_says_which_way_the_threshold_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: int, words: str
+) -> None:
+    code = _told(watched(tmp_path, alert("anomaly", part)), {}, tmp_path, "5 normal pictures", Path("weld.toml"))
+    assert (words in capsys.readouterr().out, code) == (True, part - 1)  # only a defective part that is found will do
 
 
 # What is shown.
