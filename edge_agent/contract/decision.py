@@ -99,6 +99,10 @@ class OpenEvent:
     """Of the window that it was last told with."""
     box: tuple[float, ...] | None = None
     """Where in the picture it was last seen: (left, top, right, bottom) in 0..1; None: not known, or no picture."""
+    class_: str = ""
+    """Kind of defect of its object; empty: not told."""
+    class_score: float = 0.0
+    """Its probability, 0..1."""
 
     def __post_init__(self) -> None:
         """Refuse an event without an id, a kind that is not the one its cause opens, and a box outside the picture."""
@@ -107,6 +111,8 @@ class OpenEvent:
             raise ValueError(f"an open event needs an id and the kind of its cause, got {self}")
         if self.box is not None and not _is_box(self.box):
             raise ValueError(f"a box is [left, top, right, bottom] in 0..1, got {list(self.box)}")
+        if not 0 <= self.class_score <= 1:
+            raise ValueError(f"class_score must be 0..1, got {self.class_score}")
 
 
 @dataclass(slots=True)

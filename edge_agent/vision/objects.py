@@ -156,11 +156,19 @@ class Objects:
         for event in events:
             decider, box = self._decider(zone=""), event.box or WHOLE
             decider.restore([event])
-            self._objects.append(_Object(Region(box=box, score=self._quiet, area=_area(box)), decider))
+            region = Region(
+                box=box, score=self._quiet, area=_area(box), kind=event.class_, kind_score=event.class_score
+            )
+            clearest = replace(region, score=event.score) if event.class_ and event.score is not None else None
+            self._objects.append(_Object(region, decider, clearest=clearest))
 
     def open_events(self) -> list[OpenEvent]:
         """Return what `restore` needs after a restart."""
-        return [replace(event, box=each.region.box) for each in self._objects for event in each.decider.open_events()]
+        return [
+            replace(event, box=each.region.box, class_=each.region.kind, class_score=each.region.kind_score)
+            for each in self._objects
+            for event in each.decider.open_events()
+        ]
 
     def _passed(self, t_ns: int) -> list[ObjectDecision]:
         """Let go of what was seen where a frame shows the next part."""

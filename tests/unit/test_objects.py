@@ -117,6 +117,16 @@ def test_an_object_is_of_the_kind_of_its_strongest_region_while_its_event_is_ope
     assert told[2:] == [("scratch", 0.21), ("scratch", 0.21), ("scratch", 0.21), ("hole", 0.3)]
 
 
+def test_an_event_keeps_its_kind_over_a_restart_until_a_stronger_region_says_another() -> None:
+    before, after = Watch(), Watch()
+    for _ in range(3):
+        before.see(region(0.5, score=40.0, kind="dent", kind_score=0.8))
+    stored = json.dumps([strict_json.plain(each) for each in before.objects.open_events()])
+    after.objects.restore(strict_json.read(OpenEvent, each, "event") for each in json.loads(stored))
+    told = [after.see(region(0.5, score=score, kind="scratch", kind_score=0.6)) for score in (30.0, 50.0)]
+    assert [(one.region.kind, one.region.kind_score) for (one,) in told] == [("dent", 0.8), ("scratch", 0.6)]
+
+
 def test_what_comes_after_the_event_of_an_object_has_a_kind_of_its_own() -> None:
     watch = Watch()
     for _ in range(3):
