@@ -105,7 +105,7 @@ class FrameAccount:
     def explain(self, transition: Transition, decision: Decision) -> Explained:
         """Return what an alert says; its evidence is on disk then."""
         region = self._seen.where.get(transition.id) if self._seen else None
-        text = _words(transition, region)
+        text = _words(transition, region, self._seen.map if self._seen else None)
         calibration = self._calibration(transition, region)
         snapshot, images = self._evidence(transition, decision, text)
         return Explained(
@@ -217,7 +217,14 @@ def place(box: Box) -> str:
     return f"at the {edge}" if edge else "in the middle"
 
 
-def _words(transition: Transition, region: Region | None) -> str:
+def _strongest(values: Floats) -> str:
+    """Return where the strongest cell of a map [h, w] is, in words."""
+    height, width = values.shape
+    row, column = divmod(int(values.argmax()), width)
+    return place((column / width, row / height, (column + 1) / width, (row + 1) / height))
+
+
+def _words(transition: Transition, region: Region | None, values: Floats | None) -> str:
     if transition.life is Life.CLOSE:
         return closing_words(transition)
     if transition.kind not in _STRANGE:
@@ -227,7 +234,7 @@ def _words(transition: Transition, region: Region | None) -> str:
     kind = region.kind.replace("_", " ") if region.kind_score >= LIKELY else ""
     if region.area >= 1:
         whole = f"{kind} in the picture" if kind else "the picture as a whole is unlike what is normal"
-        return with_level(whole, transition)
+        return with_level(f"{whole}, most of all {_strongest(values)}" if values is not None else whole, transition)
     percent = 100 * region.area
     share = f"{percent:.0f}" if percent >= 10 else f"{max(percent, 0.1):.1f}"  # noqa: PLR2004 - two figures
     zone = f" (zone {region.zone})" if region.zone else ""

@@ -160,8 +160,11 @@ def test_an_alert_of_the_prefilter_is_held_against_its_own_threshold() -> None:
     assert Bench().tell(replace(OPENED, stage=Stage.PREFILTER)).threshold == 100.0
 
 
-def test_a_region_over_the_whole_frame_is_no_place() -> None:
-    assert "the picture as a whole" in Bench().tell(OPENED, region=replace(REGION, box=WHOLE, area=1.0)).text
+def test_a_region_over_the_whole_frame_is_no_place_but_the_strongest_cell_is() -> None:
+    whole = replace(REGION, box=WHOLE, area=1.0)
+    said = "the picture as a whole is unlike what is normal"
+    assert Bench().tell(OPENED, region=whole).text.startswith(f"{said}, most of all at the left (level")
+    assert Bench().tell(OPENED, region=whole, map=None).text.startswith(f"{said} (level")
 
 
 @pytest.mark.parametrize(
