@@ -155,11 +155,14 @@ def test_its_frames_are_watched_under_all_of_the_service_s_restrictions(station:
     print(f"RSS {status['rss_bytes'] / 1e6:.0f} MB, {status['streams']['station']['rate_hz']} frames/s emulated")
 
 
-def test_the_check_reads_a_frame_of_it(station: VirtualMachine) -> None:
+def test_the_check_reads_a_frame_of_it_in_colour_and_in_grey(station: VirtualMachine) -> None:
     station.run("systemctl stop edge-agent")
-    report = station.run("edge-agent check")
+    colour = station.run("edge-agent check")
+    station.run("sed s/YUYV/GREY/ /etc/edge-agent/config.toml > /run/grey.toml")
+    grey = station.run("edge-agent check --config /run/grey.toml")
     station.run("systemctl start edge-agent", timeout_s=180)
-    assert "320 x 180" in report
+    assert "320 x 180" in colour
+    assert "320 x 180" in grey
 
 
 def test_a_thing_before_it_is_one_alert_with_its_very_frame_and_its_heatmap(station: VirtualMachine) -> None:
