@@ -21,7 +21,7 @@ from edge_agent.contract.bundle import Bundle, FrameBundle
 from edge_agent.contract.frames import Frame, small_luma
 from edge_agent.contract.records import NS, Block
 from edge_agent.contract.windows import measured_rate_hz
-from edge_agent.contract.words import duration
+from edge_agent.contract.words import counted, duration
 from edge_agent.errors import BundleError, EdgeAgentError, Problem, ScoringError
 from edge_agent.found_bundle import Found, find_bundle, find_frame_bundle
 from edge_agent.graph_choice import channel_problem
@@ -152,8 +152,9 @@ def check_camera(settings: Settings, name: str, seconds: float) -> Iterator[Prob
 def _looks(frame: Frame, times: list[int], place: str, health: CameraHealthSettings) -> Iterator[Problem]:
     """Say what a camera shows: size, rate, and whether there is light."""
     width, height = frame.size
-    rate = f" at {(len(times) - 1) * NS / (times[-1] - times[0]):.3g} frames a second" if len(times) > 1 else ""
-    yield Note(place=place, message=f"{width} x {height} pixels{rate}")
+    rate = float(f"{(len(times) - 1) * NS / (times[-1] - times[0]):.3g}") if len(times) > 1 else None
+    shown = f"{width} x {height} pixels" + (f" at {counted(rate, 'frame')} a second" if rate is not None else "")
+    yield Note(place=place, message=shown)
     bright = View.of(small_luma(frame.pixels, HEIGHT, WIDTH)).bright
     if CameraFault.DARK in health.checks and bright < health.dark_luma:
         message = f"the picture is dark: luma {bright:.0f} of 255, expected {health.dark_luma:.0f} or more"

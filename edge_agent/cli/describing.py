@@ -50,7 +50,7 @@ def _of_camera(spec: FrameSpec) -> list[str]:
 
 def _of_graph(name: str, size: int, calibration: Calibration) -> list[str]:
     told = f"threshold {calibration.threshold:.6g} ({calibration.grade})"
-    asked = f"asked {calibration.alarms_per_day:g} false alarms a day"
+    asked = f"asked {counted(calibration.alarms_per_day, 'false alarm')} a day"
     lines = [f"  graph       {name}: {size / 1024:.1f} KiB, {told}, {asked}"]
     if calibration.hours_needed:
         more = duration(3600 * calibration.hours_needed)
