@@ -26,7 +26,7 @@ from training.images.folders import ANOMALY
 LEAD = 6
 """Good parts before the first defective one: what normal looks like on the timeline."""
 MOST_DEFECTIVE = 10
-"""Defective parts at most: with the good ones a watch of half a minute."""
+"""Defective parts at most: with the good ones a watch of 40 s."""
 
 SCENE_SEED = 7
 """Of the simulated station."""

@@ -17,7 +17,7 @@ from training.experiments.demo_device import command, running_agent, write_setti
 from training.experiments.demo_parts import Part, Watched, part_number
 from training.experiments.demo_subscriber import Payload, Subscriber
 
-SHOWN_S = 1.2
+SHOWN_S = 1.5
 """Seconds that a part is before the camera: scores are published once a second at most, and each is to be shown."""
 
 WATCH = """\
