@@ -8,7 +8,8 @@ last M scores) joined when closer than window and hold-off.
 
     counted        lambda D >= 3                       the score that so many peaks reached
     extrapolated   lambda D >= 0.1 and >= 50 peaks     generalized Pareto tail of the peaks, shape in 0..0.3
-    provisional    otherwise                           median + k (0.99 quantile - median); no p-value
+    provisional    otherwise                           median + k (0.99 quantile - median); no p-value.
+                                                       Of fewer than 100 windows the quantile is estimated
 
 `Calibration.at` derives all of it anew for another rate, so that a device changes its sensitivity without the data.
 """
@@ -83,7 +84,7 @@ class Calibration:
 
     @property
     def q99(self) -> float:
-        """0.99 quantile of the normal scores."""
+        """0.99 quantile of the normal scores, estimated where they are few."""
         return self.normal.q99
 
     @property

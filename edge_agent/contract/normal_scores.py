@@ -40,6 +40,9 @@ MAX_HISTORY = 64
 SURVIVALS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 """Shares of normal windows at or above the stored quantiles; beyond the last one in use, a tail."""
 
+Q99_WINDOWS = 100
+"""Windows that have a 0.99 quantile of their own; of fewer, at most their highest score is known of it."""
+
 QUANTILE_WINDOWS = 30
 """Windows that must lie above a stored quantile, and so the least that its tail is fitted to."""
 
@@ -64,7 +67,7 @@ class NormalScores:
     """Seconds: alarming windows no further apart are one event (window length + hold-off)."""
     median: float
     q99: float
-    """0.99 quantile of the scores."""
+    """0.99 quantile of the scores; of fewer than `Q99_WINDOWS` what their highest lets expect of it (`_q99`)."""
     gross_events: int
     """Events that the prefilter's upper limit raised by itself."""
     quantile_scores: tuple[float, ...]
@@ -130,7 +133,7 @@ def summarise(
     if gross is not None:
         strength[gross] = np.inf
     gross_events, levels = event_levels(strength, t_ns, round(join_s * NS))
-    median, q99 = (float(value) for value in np.quantile(scores, (0.5, 0.99)))
+    median = float(np.median(scores))
     quantile_scores, quantile_shares = _quantiles(scores)
     ranks = _ranks(len(levels))
     return NormalScores(
@@ -139,7 +142,7 @@ def summarise(
         m=m,
         join_s=float(join_s),
         median=median,
-        q99=q99,
+        q99=_q99(scores, median),
         gross_events=gross_events,
         quantile_scores=quantile_scores,
         quantile_shares=quantile_shares,
@@ -169,6 +172,22 @@ def _check_scores(scores: Doubles, t_ns: Times, gross: NDArray[np.bool_] | None)
     back = int(np.count_nonzero(np.diff(t_ns) <= 0))
     if 3 * back > len(t_ns):
         raise ValueError(f"t_ns must rise, {back} of {len(t_ns) - 1} steps do not: sort the windows by reading time")
+
+
+def _q99(scores: Doubles, median: float) -> float:
+    """Return the 0.99 quantile of the scores, estimated where they are few.
+
+    Of n scores with an exponential tail of scale s the highest is expected at H_n s, where H_n = 1 + 1/2 + ... + 1/n,
+    the median at s log 2 and the quantile at s log 100. Five scores so give 2.5 times the distance of their highest
+    from their median, 20 give 1.3 times.
+
+    Source: A. Renyi, "On the theory of order statistics", Acta Mathematica Hungarica 4 (1953).
+    """
+    observed = float(np.quantile(scores, 0.99))
+    if len(scores) >= Q99_WINDOWS:
+        return observed
+    expected = float((1 / np.arange(1, len(scores) + 1)).sum()) - math.log(2)
+    return max(observed, median + (float(scores.max()) - median) * math.log(50) / expected)
 
 
 def _quantiles(scores: Doubles) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -80,6 +80,11 @@ def test_one_fault_of_many_windows_is_one_peak() -> None:
     assert calibration.threshold == pytest.approx(13)
 
 
+def few(scores: np.ndarray) -> Calibration:
+    """A provisional calibration at the 0.99 quantile itself."""
+    return calibrate(scores, times(len(scores)), alarms_per_day=1e-3, n=1, m=1, join_s=JOIN_S, k=1.0)
+
+
 def test_few_data_are_provisional_and_say_how_many_hours_would_do_better() -> None:
     scores = scores_of(0.009, 3)
     calibration = calibrated(scores)
@@ -88,6 +93,22 @@ def test_few_data_are_provisional_and_say_how_many_hours_would_do_better() -> No
         np.median(scores) + 1.5 * (np.quantile(scores, 0.99) - np.median(scores))
     )
     assert 1 < calibration.hours_needed < 72
+
+
+@pytest.mark.parametrize("count", [5, 20, 60])
+def test_few_scores_are_expected_to_give_the_quantile_of_many(count: int) -> None:
+    drawn = np.random.default_rng(0).exponential(size=(1_000, count))
+    assert np.mean([few(scores).threshold for scores in drawn]) == pytest.approx(math.log(100), rel=0.1)
+
+
+def test_few_scores_give_a_threshold_that_is_passed_less_often_than_their_highest() -> None:
+    drawn = np.random.default_rng(0).exponential(size=(1_000, 5))
+    passed = np.mean([math.exp(-few(scores).threshold) for scores in drawn])
+    assert passed < 0.5 * np.exp(-drawn.max(axis=1)).mean()
+
+
+def test_two_equal_scores_still_give_a_threshold_above_them() -> None:
+    assert few(np.full(2, 7.0)).threshold > 7
 
 
 def test_the_hours_needed_are_enough() -> None:

@@ -108,7 +108,7 @@ def _filled(ready: str, found: Found, path: Path, out: Path) -> str:
     values = {"name": toml_text(model_name(out)), "path": toml_text(shown), "height": str(frame[0])}
     values["width"] = str(frame[1])
     if found.folder.layout is Layout.SEQUENCE:
-        values |= {"n": "3", "m": "5", "hold_off_s": "10.0"}
+        values |= {"k": "3.0", "n": "3", "m": "5", "hold_off_s": "10.0"}
     head = f"# Recipe written by `python -m training init {path.name}`. Check it, then:\n"
     lines = [f"{head}#   python -m training fit {out.name}", *ready[ready.index("\nname = ") :].splitlines()]
     return "\n".join(_set(line, values) for line in lines) + "\n"
