@@ -157,15 +157,19 @@ def fastest(
     if not asked:
         has = ", ".join(spec.format for spec in specs)
         raise ScoringError(f'graph = "{settings.graph}" is asked for, but the bundle has {has}')
-    tried = [try_one(spec, len(asked) > 1) for spec in asked]
-    fit = [(trial, scorer) for trial, scorer in tried if scorer is not None]
-    if not fit:
-        raise ScoringError("no graph of the bundle may run here: " + "; ".join(_reasons(trial for trial, _ in tried)))
-    for trial, _ in tried:
+    tried: list[Trial[G]] = []
+    best: tuple[Trial[G], S] | None = None
+    for spec in asked:  # of two loaded graphs the slower one goes before a third comes
+        trial, scorer = try_one(spec, len(asked) > 1)
+        tried.append(trial)
         if trial.problem:
-            _log.warning("graph %s is left out: %s", trial.spec.format, trial.problem)
-    best, scorer = min(fit, key=lambda pair: pair[0].us_per_call if len(fit) > 1 else 0)
-    return best, scorer, [trial for trial, _ in tried]
+            _log.warning("graph %s is left out: %s", spec.format, trial.problem)
+        if scorer is not None and (best is None or trial.us_per_call < best[0].us_per_call):
+            best = trial, scorer
+        del scorer
+    if best is None:
+        raise ScoringError("no graph of the bundle may run here: " + "; ".join(_reasons(tried)))
+    return *best, tried
 
 
 def try_graph(
