@@ -126,10 +126,8 @@ def with_kinds(*, told: float, share: float = 1.0) -> tuple[Outputs, Outputs]:
     _, (scores, maps) = made()
     want = np.full((*maps.shape, 2), 0.5, np.float32)
     want[NORMAL:][maps[NORMAL:] == maps[NORMAL:].max(axis=(1, 2), keepdims=True)] = 1 - told, told
-    got = want.copy()
-    got[NORMAL : NORMAL + round((1 - share) * STRANGE)] = want[
-        NORMAL : NORMAL + round((1 - share) * STRANGE), ..., ::-1
-    ]
+    got, other = want.copy(), slice(NORMAL, NORMAL + round((1 - share) * STRANGE))
+    got[other] = want[other][..., ::-1]
     return Outputs(scores=scores, maps=maps, kinds=got), Outputs(scores=scores, maps=maps, kinds=want)
 
 
