@@ -208,7 +208,11 @@ def image_ready_recipe(name: str) -> str:
             table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),
             table("[training]", TrainingSettings, tuned.get("training", {}), only=trained),
             table("[prefilter]", FramePrefilterSettings, {}),
-            table("[decision]", FrameDecisionSettings, {"n": 3, "m": 5, "hold_off_s": 10.0} if cls.streaming else {}),
+            table(
+                "[decision]",
+                FrameDecisionSettings,
+                {"k": 3.0, "n": 3, "m": 5, "hold_off_s": 10.0} if cls.streaming else {},
+            ),
         ]
     )
 

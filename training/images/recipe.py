@@ -86,8 +86,8 @@ class FrameDecisionSettings(DecisionSettings):
     """Thresholds and the life of an event; defaults that the device may change."""
 
     k: float = 1.0
-    """Where no rate can be promised: threshold = median + k (0.99 quantile - median) of the validation scores; 1: some
-    one normal part in a hundred is alarmed."""
+    """Where they are not: threshold = median + k (0.99 quantile - median) of the validation scores; with 1 some one
+    normal part in a hundred is alarmed."""
     n: int = 1
     """An anomaly opens when n of the last m frames are above the threshold: 1 of 1 where every frame shows another
     part, 3 of 5 where a camera looks at one scene."""
