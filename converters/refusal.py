@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from textwrap import wrap
 from typing import Final
 
 MOST_BRIEF: Final = 2
 """Limits that the line of a terminal names; how many more there are it counts."""
 
 TERMINAL_COLUMNS: Final = 116
-"""Longest line of the reasons below a table: that of its legends."""
+"""Length from which a line is told clause by clause: that of the legends above it."""
 
 
 class Refused(Exception):
@@ -41,9 +40,9 @@ def left_out(refused: Mapping[str, str], not_made: Mapping[str, str]) -> Iterato
 
 
 def clauses(told: str) -> Iterator[str]:
-    """Lines that fit a terminal: of a long one each clause begins a line of its own, indented from the second on."""
+    """Lines for a terminal: of one that is too long each clause has its own, indented from the second on."""
     indent = ""
     for line in told.splitlines():
         for clause in [line] if len(line) <= TERMINAL_COLUMNS else line.split("; "):
-            yield from wrap(clause, TERMINAL_COLUMNS, initial_indent=indent, subsequent_indent="    ")
+            yield indent + clause.strip()
             indent = "  "

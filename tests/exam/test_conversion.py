@@ -196,7 +196,7 @@ def test_too_little_normal_data_are_refused_before_anything_is_converted(
 ) -> None:
     monkeypatch.setattr("converters.build.convert", lambda *_, **__: pytest.fail("it was converted"))
     assert cli.main(["build", str(windowed.run.path)]) == cli.EXIT_REFUSED
-    said = " ".join(capsys.readouterr().err.split())  # however it is wrapped
+    said = capsys.readouterr().err
     assert "do not support 1 false alarm a day" in said
     assert "Record at least 2 h 16 min more" in said
     assert "--provisional" in said

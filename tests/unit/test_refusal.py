@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from converters.judging import refuse_different
-from converters.refusal import TERMINAL_COLUMNS, Refused, clauses, left_out
+from converters.refusal import Refused, clauses, left_out
 
 
 class _Different:
@@ -28,11 +28,10 @@ def test_a_refusal_without_limits_is_brief_by_itself() -> None:
     assert Refused("too few normal frames").brief() == "too few normal frames"
 
 
-def test_in_full_each_clause_has_a_line_that_fits_a_terminal() -> None:
+def test_in_full_each_clause_has_a_line() -> None:
     reason = "; ".join(f"limit {number} is missed by far, {'very ' * 12}far" for number in range(4)) + "; ship float32"
     lines = list(left_out({"int8": reason}, {}))
     assert [line[:11] for line in lines[1:]] == ["int8 refuse", *(f"  limit {n} i" for n in (1, 2, 3)), "  ship floa"]
-    assert all(len(line) <= TERMINAL_COLUMNS for line in lines)
 
 
 def test_a_short_reason_stays_a_line() -> None:
