@@ -30,6 +30,25 @@ def replace_file(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
+def read_kept(path: Path, max_bytes: int) -> bytes:
+    """Read what a stream keeps in its folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ManifestError: it cannot be read, or is larger than anything that is kept there.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error}") from error
+    if len(content) > max_bytes:
+        raise ManifestError(f"{path} has more than {max_bytes} bytes: it was not written by this agent; remove it")
+    return content
+
+
 def load_kept(path: Path, load: Callable[[Path], Kept]) -> Kept | None:
     """Load what a stream keeps in its folder; None where it is not there or, with a warning, cannot be used."""
     try:

@@ -14,7 +14,7 @@ from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.manifest import GraphSpec, InputSpec
 from edge_agent.contract.prefilter import Prefilter
 from edge_agent.errors import BundleError, ManifestError
-from edge_agent.files import load_kept, replace_file
+from edge_agent.files import load_kept, read_kept, replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -57,12 +57,7 @@ class SiteModel:
             FileNotFoundError: there is none.
             ManifestError: it is not what `save` wrote.
         """
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise ManifestError(f"{path} cannot be read: {error}") from error
+        content = read_kept(path, MAX_SITE_BYTES)
         try:
             document = strict_json.parse(content, place=path.name, max_bytes=MAX_SITE_BYTES)
             stored = strict_json.read(_SiteFile, document, path.name)

@@ -26,7 +26,7 @@ from edge_agent.contract.frames import Frame, FrameScore, Pixels
 from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth
-from edge_agent.files import load_kept, replace_file
+from edge_agent.files import load_kept, read_kept, replace_file
 from edge_agent.found_bundle import find_frame_bundle
 from edge_agent.frame_account import FrameAccount, FrameKeeper
 from edge_agent.frame_reader import FrameReader
@@ -51,6 +51,8 @@ SCENE_FILE: Final = "scene.npz"
 """Name of the learned scene in the stream's folder."""
 REFERENCE_FILE: Final = "camera.npz"
 """Name of the camera reference in the stream's folder."""
+MAX_REFERENCE_BYTES: Final = 1 << 20
+"""Largest file of a camera reference that is read: one takes 80 kB at most."""
 SAVE_EVERY_S: Final = 600.0
 """Seconds between two saves of a scene that is followed: what is forgotten by a power cut, 25 kB written each time."""
 
@@ -195,7 +197,9 @@ class WatchedCamera(Watched):
         return scene
 
     def _load_reference(self) -> Reference | None:
-        reference = load_kept(self._folder / REFERENCE_FILE, lambda path: Reference.from_npz(path.read_bytes()))
+        reference = load_kept(
+            self._folder / REFERENCE_FILE, lambda path: Reference.from_npz(read_kept(path, MAX_REFERENCE_BYTES))
+        )
         self._saved[REFERENCE_FILE] = reference
         return reference
 

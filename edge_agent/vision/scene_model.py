@@ -21,7 +21,7 @@ from edge_agent.contract.decision import DecisionRule
 from edge_agent.contract.records import NS, Floats, Times
 from edge_agent.contract.zones import Cells
 from edge_agent.errors import ManifestError
-from edge_agent.files import replace_file
+from edge_agent.files import read_kept
 from edge_agent.vision.background import LEAST_FRAMES, MOST_STRANGE, Background, Look, unseen_looks
 from edge_agent.vision.blocks import COLUMNS, FEATURES, ROWS
 
@@ -87,14 +87,6 @@ class SceneModel:
         """Compare a frame, float32 [features, rows, columns], with the scene."""
         return self.background.look(features, self.watched)
 
-    def save(self, path: Path) -> None:
-        """Write the file so that a power cut leaves the old one or the new one.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        replace_file(path, self.to_bytes())
-
     def calibrated(self, alarms_per_day: float, k: float) -> Calibration:
         """Return the threshold of d2 for another rate of false alarms or factor than it was learned with."""
         return _reachable(self.calibration.at(alarms_per_day=alarms_per_day, k=k))
@@ -118,18 +110,9 @@ class SceneModel:
 
         Raises:
             FileNotFoundError: there is none.
-            ManifestError: it is not what `save` wrote.
+            ManifestError: it is not what `to_bytes` wrote.
         """
-        try:
-            with path.open("rb") as file:
-                content = file.read(MAX_SCENE_BYTES + 1)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise ManifestError(f"{path} cannot be read: {error}") from error
-        if len(content) > MAX_SCENE_BYTES:
-            raise ManifestError(f"{path} has more than {MAX_SCENE_BYTES} bytes: it is no scene; remove it")
-        return cls.from_npz(content)
+        return cls.from_npz(read_kept(path, MAX_SCENE_BYTES))
 
     @classmethod
     def from_npz(cls, content: bytes) -> SceneModel:

@@ -35,6 +35,7 @@ from edge_agent.vision.frame_prefilter import FramePrefilterSettings
 from edge_agent.vision.regions import LocalisationSettings
 from edge_agent.vision.settings import VisionSettings
 from edge_agent.watched_camera import (
+    MAX_REFERENCE_BYTES,
     REFERENCE_FILE,
     SAVE_EVERY_S,
     SCENE_FILE,
@@ -257,14 +258,18 @@ def test_a_scene_that_is_followed_is_kept_now_and_then_and_at_the_end(tmp_path: 
     assert len(set(contents)) == 3
 
 
+@pytest.mark.parametrize("content", [b"damaged", bytes(2 << 20)], ids=["damaged", "too large"])
 @pytest.mark.parametrize("name", [SCENE_FILE, REFERENCE_FILE])
-def test_a_file_that_cannot_be_read_means_learning_anew(tmp_path: Path, name: str) -> None:
+def test_a_file_that_cannot_be_read_means_learning_anew(
+    tmp_path: Path, name: str, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     Bench(tmp_path).see(25)
-    (tmp_path / name).write_bytes(b"damaged")
+    (tmp_path / name).write_bytes(content)
     bench = Bench(tmp_path)
     bench.see(25)
     assert bench.link.states[-1].anomaly == "OFF"
-    assert (tmp_path / name).read_bytes() != b"damaged"
+    assert (tmp_path / name).read_bytes() != content
+    assert ("more than 1048576 bytes" in caplog.text) is (len(content) > MAX_REFERENCE_BYTES)
 
 
 def test_a_scene_of_other_masks_is_learned_anew(tmp_path: Path) -> None:
