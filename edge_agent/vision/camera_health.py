@@ -59,6 +59,10 @@ of focus by 8 pixels of 160 leaves 0.6 of things with edges (`python -m benchmar
 MOST_CHANGED: Final = 0.6
 """Share of the picture that shows something else from which the lens is covered: a missing part leaves more."""
 
+LOOK_S: Final = 0.5
+"""Seconds for which a camera that was well is taken to be so while nothing stands out: what comes on slowly, such as a
+lens out of focus, is told after seconds anyway, and looking costs 0.6 ms a frame (`python -m benchmarks.camera`)."""
+
 SAME_PIXELS: Final = 0.995
 """Share of pixels of the small image that a frozen camera repeats to the bit: some draw a running clock into it."""
 
@@ -172,6 +176,11 @@ class CameraHealth:
         self._last_ns: int | None = None
         self._still: Floats | None = None
         self._still_ns = self._still_frames = 0
+
+    def well(self, t_ns: int) -> bool:
+        """Whether the camera was well less than `LOOK_S` ago: a frame in which nothing stands out need not be fed."""
+        sound = self._fault is None and self._candidate is None and not self.learning and self._last_ns is not None
+        return sound and 0 <= t_ns - (self._last_ns or 0) < LOOK_S * NS
 
     def feed(self, pixels: Pixels, t_ns: int) -> CameraCheck:
         """Check the next frame: uint8 [H, W, 3] RGB of any size, and its reading time."""

@@ -2,7 +2,8 @@
 
 Order of events for one frame:
 
-1. Camera health: while the camera is not well, or may not be, nothing is decided on its frames.
+1. Camera health: while the camera is not well, or may not be, nothing is decided on its frames. With a network, a frame
+   in which the prefilter sees nothing is spared that, `LOOK_S` long, unless the network then finds something in it.
 2. The prefilter learns the scene on site. Another scene is unknown, never an anomaly; once it is learned, camera health
    learns its reference anew. A clear frame ends here in mode `gate`; one in `max_skip_s` is scored all the same.
 3. What is left is brought to the size that the graph takes, and scored. A streaming graph sees every frame at its own
@@ -36,7 +37,7 @@ from edge_agent.errors import ScoringError
 from edge_agent.ports import FrameScorer
 from edge_agent.vision.cadence import Cadence
 from edge_agent.vision.camera_health import CameraHealth
-from edge_agent.vision.frame_prefilter import FrameCheck, FramePrefilter, SceneState
+from edge_agent.vision.frame_prefilter import FrameCheck, FramePrefilter, SceneState, Seen
 from edge_agent.vision.map_watch import MapWatch, Sighting, Thresholds
 from edge_agent.vision.regions import LocalisationSettings, Region
 
@@ -134,23 +135,24 @@ class FramePipeline:
 
     def feed(self, frame: Frame) -> FrameDecision | None:
         """Decide a frame; None: it comes between two steps of a streaming graph."""
-        camera = self.health.feed(frame.pixels, frame.t_ns).unknown
-        if camera is not None:
-            return self._unseen(camera, frame)
-        check = None
-        if self.prefilter is not None:
-            try:
-                check = self._check(self.prefilter, frame)
-            except ValueError as error:
-                return self._unseen(Unknown(t_ns=frame.t_ns, fault=Fault.CAMERA, detail=str(error)), frame)
-            if check.state is SceneState.SCENE_CHANGED or (check.fault and self.network is None):
-                return self._unseen(self._unknown_scene(check), frame)
+        seen, problem = None, None
+        try:
+            seen = self.prefilter.look(frame) if self.prefilter else None
+        except ValueError as error:
+            problem = Unknown(t_ns=frame.t_ns, fault=Fault.CAMERA, detail=str(error))
+        spared = bool(seen and seen.quiet and self.network and self.health.well(frame.t_ns))
+        camera = None if spared else self.health.feed(frame.pixels, frame.t_ns).unknown
+        if unseen := camera or problem:
+            return self._unseen(unseen, frame)
+        check = self._check(self.prefilter, seen, frame.t_ns) if self.prefilter and seen else None
+        if check and (check.state is SceneState.SCENE_CHANGED or (check.fault and self.network is None)):
+            return self._unseen(self._unknown_scene(check), frame)
         self.counts.frames += 1
         if self.network is None:
             return self._by_prefilter(frame, check, self._model_problem)
         if check and check.state is SceneState.WATCHING and not check.must_score and not self.network.cadence:
             return self._clear(frame, check)
-        return self._by_network(self.network, frame, check)
+        return self._by_network(self.network, frame, check, looked=not spared)
 
     def unknown(self, unknown: Unknown) -> FrameDecision:
         """Decide a fault found outside the frames: the camera gives none, or the watcher failed."""
@@ -167,9 +169,9 @@ class FramePipeline:
         """Return what `restore` needs after a restart."""
         return [*self._faults.open_events(), *(event for each in self._watches for event in each.open_events())]
 
-    def _check(self, prefilter: FramePrefilter, frame: Frame) -> FrameCheck:
+    def _check(self, prefilter: FramePrefilter, seen: Seen, t_ns: int) -> FrameCheck:
         """Ask the prefilter; a scene that it learned gives its thresholds, and a new one needs a new reference."""
-        check = prefilter.feed(frame)
+        check = prefilter.take(seen, t_ns)
         if check.learned and self._alone:
             self._alone.recalibrate(_of_scene(prefilter))
             if check.state is SceneState.SCENE_CHANGED:
@@ -196,7 +198,9 @@ class FramePipeline:
         if self.network is not None and self.network.cadence:
             self.network.cadence.restart()
 
-    def _by_network(self, network: Network, frame: Frame, check: FrameCheck | None) -> FrameDecision | None:
+    def _by_network(
+        self, network: Network, frame: Frame, check: FrameCheck | None, *, looked: bool
+    ) -> FrameDecision | None:
         scorer, step = network.scorer, None
         if network.cadence:
             step = network.cadence.take(frame.t_ns)
@@ -211,11 +215,14 @@ class FramePipeline:
                 return self._warming(frame, step.problem)
             if not math.isfinite(result.value):
                 raise ScoringError(f"the graph gave the score {result.value}; expected a finite number")
-            found = network.watch.see(frame.t_ns, result.value, result.map, result.kinds)
+            regions = network.watch.find(result.value, result.map, result.kinds)
         except ScoringError as error:
             self.counts.model_failures += 1
             self._break()
             return self._by_prefilter(frame, check, str(error))
+        if regions and not looked and (camera := self.health.feed(frame.pixels, frame.t_ns).unknown):
+            return self._unseen(camera, frame)
+        found = network.watch.follow(frame.t_ns, regions, result.value)
         decision = self._faults.window(frame.t_ns, score=self._quiet.median, d2=_d2(check))
         return self._decided(decision, frame, network.watch, found, result.map)
 

@@ -123,6 +123,18 @@ class FramePrefilterSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seen:
+    """One frame beside the scene, before anything is learned from it."""
+
+    features: Floats
+    """float32 [features, rows, columns], as `BlockReducer.features` gives them."""
+    look: Look | None
+    """How it differs from the usual scene; None before there is one."""
+    quiet: bool
+    """Whether a scene is watched and nothing stands out in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameCheck:
     """What the prefilter says of one frame."""
 
@@ -178,25 +190,34 @@ class FramePrefilter:
         return self.model.calibrated(asked.alarms_per_day, asked.k) if self.model else None
 
     def feed(self, frame: Frame) -> FrameCheck:
-        """Check a frame.
+        """Look at a frame and take it; errors as `look`."""
+        return self.take(self.look(frame), frame.t_ns)
+
+    def look(self, frame: Frame) -> Seen:
+        """Look at a frame without learning anything from it.
 
         Raises:
             ValueError: it is too small for the blocks.
         """
-        t_ns = frame.t_ns
         if self._reducer is None or self._reducer.shape != frame.pixels.shape:
             width, height = frame.size
             self._reducer = BlockReducer(height, width)
         features = self._reducer.features(frame.pixels)
-        if self.model is None:
-            return self._learn(features, t_ns, None)
-        look = self.model.look(features)
+        look = self.model.look(features) if self.model else None
+        quiet = self.model is not None and look is not None and look.d2 <= self.model.lower
+        return Seen(features=features, look=look, quiet=quiet and self.state is SceneState.WATCHING)
+
+    def take(self, seen: Seen, t_ns: int) -> FrameCheck:
+        """Check a frame that was looked at last, and learn from it."""
+        look = seen.look
+        if self.model is None or look is None:
+            return self._learn(seen.features, t_ns, None)
         if self._changed(look):
             self.state = SceneState.SCENE_CHANGED
-            return self._learn(features, t_ns, look)
+            return self._learn(seen.features, t_ns, look)
         self.state = SceneState.WATCHING
         self._kept, self._problem = [], ""
-        self._follow(self.model, features, look, t_ns)
+        self._follow(self.model, seen.features, look, t_ns)
         return FrameCheck(t_ns=t_ns, state=self.state, look=look, must_score=self._must_score(look, t_ns))
 
     def unknown(self) -> None:

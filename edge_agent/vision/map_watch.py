@@ -86,10 +86,13 @@ class MapWatch:
         self._localisers: dict[tuple[int, ...], Localiser] = {}
 
     def see(self, t_ns: int, score: float, values: Floats | None = None, kinds: Floats | None = None) -> Sighting:
-        """Find what stands out in a frame.
+        """Find what stands out in a frame and follow it; arguments and errors as `find`, and its reading time."""
+        return self.follow(t_ns, self.find(score, values, kinds), score)
+
+    def find(self, score: float, values: Floats | None = None, kinds: Floats | None = None) -> tuple[Region, ...]:
+        """Find what stands out in a frame, strongest first.
 
         Args:
-            t_ns: its reading time.
             score: of the whole frame.
             values: float32 [h, w], the map; None: there is none.
             kinds: float32 [h, w, C], without a map [1, 1, C], the probability of each class; None: not told.
@@ -103,11 +106,23 @@ class MapWatch:
         if not regions and score > self.thresholds.score.threshold and localiser.is_usual(int(cells.argmax())):
             kind, kind_score = localiser.kind_of(kinds, np.array([cells.argmax()]))
             regions = (Region(box=WHOLE, score=self._on_map(score), area=1.0, kind=kind, kind_score=kind_score),)
-        return self._follow(t_ns, regions, score)
+        return regions
+
+    def follow(self, t_ns: int, regions: tuple[Region, ...], score: float | None) -> Sighting:
+        """Decide on what was found in a frame; `score` of the whole of it, None: it was not scored."""
+        decided = self._objects.update(t_ns, regions)
+        return Sighting(
+            anomaly=any(each.decision.anomaly for each in decided),
+            score=score,
+            level=None if score is None else self._level(score),
+            regions=regions,
+            transitions=tuple(step for each in decided for step in each.decision.transitions),
+            where={step.id: each.region for each in decided for step in each.decision.transitions},
+        )
 
     def rest(self, t_ns: int) -> Sighting:
         """Take note of a frame in which nothing stands out."""
-        return self._follow(t_ns, (), None)
+        return self.follow(t_ns, (), None)
 
     def unknown(self, unknown: Unknown) -> None:
         """Take note of a stretch that was not seen."""
@@ -120,17 +135,6 @@ class MapWatch:
     def open_events(self) -> list[OpenEvent]:
         """Return what `restore` needs after a restart."""
         return self._objects.open_events()
-
-    def _follow(self, t_ns: int, regions: tuple[Region, ...], score: float | None) -> Sighting:
-        decided = self._objects.update(t_ns, regions)
-        return Sighting(
-            anomaly=any(each.decision.anomaly for each in decided),
-            score=score,
-            level=None if score is None else self._level(score),
-            regions=regions,
-            transitions=tuple(step for each in decided for step in each.decision.transitions),
-            where={step.id: each.region for each in decided for step in each.decision.transitions},
-        )
 
     def _localiser(self, values: Floats) -> Localiser:
         shape = values.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from edge_agent.contract.records import NS, Decision, Fault, Life, Stage, Unknow
 from edge_agent.contract.zones import Zone
 from edge_agent.errors import ScoringError
 from edge_agent.vision.cadence import Cadence
-from edge_agent.vision.camera_health import CameraHealth, CameraHealthSettings
+from edge_agent.vision.camera_health import CameraCheck, CameraFault, CameraHealth, CameraHealthSettings
 from edge_agent.vision.frame_pipeline import FrameDecision, FramePipeline, Network
 from edge_agent.vision.frame_prefilter import FramePrefilter, FramePrefilterSettings
 from edge_agent.vision.map_watch import MapWatch, Thresholds
@@ -249,6 +250,61 @@ def test_frames_are_brought_to_the_size_of_the_graph() -> None:
     scorer.frame_shape = (24, 32)
     Camera(scorer).see()
     assert scorer.seen[0].shape == (24, 32, 3)
+
+
+# How often the camera itself is looked at.
+
+
+class Doubted(CameraHealth):
+    """Counts what it is fed, and once told to suspects the camera, whatever it shows."""
+
+    fed, doubts = 0, False
+
+    def feed(self, pixels: np.ndarray, t_ns: int) -> CameraCheck:
+        self.fed += 1
+        check = super().feed(pixels, t_ns)
+        return replace(check, suspected=CameraFault.DEFOCUSED) if self.doubts else check
+
+
+def well_watched(scorer: Answers, **given: Any) -> tuple[Camera, Doubted]:
+    """A camera whose view and scene are learned, and its health."""
+    camera = Camera(scorer, **given)
+    health = camera.pipeline.health = Doubted(CameraHealthSettings(learn_frames=5, confirm_s=2.0))
+    camera.see(20)
+    health.fed = 0
+    return camera, health
+
+
+def fed(camera: Camera, health: Doubted, seconds: int, **given: Any) -> int:
+    """Frames of which the camera is looked at, of ten a second."""
+    for _ in range(10 * seconds):
+        camera.feed(camera.frame(**given), 0.1)
+    return health.fed
+
+
+def test_a_camera_is_looked_at_twice_a_second_while_nothing_stands_out() -> None:
+    assert 10 <= fed(*well_watched(Answers(), prefilter=LEARN), 5) <= 15
+
+
+def test_it_is_looked_at_in_each_frame_in_which_something_stands_out() -> None:
+    assert fed(*well_watched(Answers(), prefilter=LEARN), 5, thing=True) == 50
+
+
+def test_it_is_looked_at_in_each_frame_without_a_scene_or_without_a_network() -> None:
+    assert fed(*well_watched(Answers()), 2) == 20
+    alone = Camera(prefilter=LEARN)
+    health = alone.pipeline.health = Doubted(CameraHealthSettings(learn_frames=5))
+    alone.see(20)
+    assert fed(alone, health, 2) == 40
+
+
+def test_what_the_network_finds_in_a_quiet_frame_is_held_against_the_camera_first() -> None:
+    camera, health = well_watched(Answers(*[0.0] * 21, *[(0.0, spot())] * 4), prefilter=LEARN)
+    camera.feed(camera.frame(), 0.1)
+    health.doubts = True
+    decided = [camera.feed(camera.frame(), 0.1) for _ in range(4)]
+    assert [each.decision.fault for each in decided if each] == [Fault.NOT_READY] * 4
+    assert camera.told == []
 
 
 # The network fails.
