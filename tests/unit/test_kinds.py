@@ -57,6 +57,12 @@ def test_each_kind_weighs_the_same_however_many_frames_there_are_of_it() -> None
     np.testing.assert_allclose(told(head, np.zeros((1, 2))), 0.5, atol=0.01)
 
 
+def test_without_decay_kinds_are_told_all_the_same() -> None:
+    features, log_odds, kinds = made()
+    shares = told(KindHead.fit(features, log_odds, kinds, CLASSES, 0.0), features[:, 0])
+    assert [CLASSES[at] for at in shares.argmax(axis=1)] == list(kinds)
+
+
 def test_frames_of_other_kinds_are_left_out() -> None:
     features, log_odds, kinds = made()
     mixed = tuple("" if number < 3 else kind for number, kind in enumerate(kinds))

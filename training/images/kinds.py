@@ -70,7 +70,7 @@ class KindHead:
             log_odds: float [n, P], of each position being defective.
             kinds: n names; frames of other kinds than `classes` are left out.
             classes: two or more, in the order of the outputs.
-            decay: weight of the squared weights, of features in their spreads.
+            decay: weight of the squared weights, of features in their spreads; 0 or more.
         """
         known = np.isin(kinds, classes)
         labels = np.array([classes.index(kind) for kind in kinds if kind in classes])
@@ -81,7 +81,7 @@ class KindHead:
         shares /= shares.sum(axis=1, keepdims=True) * np.bincount(labels)[labels][:, np.newaxis] * len(classes)
         x = x.reshape(-1, x.shape[-1])
         mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), LEAST_SPREAD)
-        solved = LogisticRegression(C=1 / (2 * decay), max_iter=MOST_STEPS).fit(
+        solved = LogisticRegression(C=1 / (2 * decay) if decay else np.inf, max_iter=MOST_STEPS).fit(
             (x - mean) / spread, np.repeat(labels, strongest.shape[1]), sample_weight=shares.ravel()
         )
         coefficients, intercept = solved.coef_, solved.intercept_

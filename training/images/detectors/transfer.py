@@ -17,12 +17,9 @@ from training.images.augmentation import Augmentation
 from training.images.backbone import EfficientNetLite0
 from training.images.detector import Curves, ImageData, ImageDetector
 from training.images.folders import BATCH, Pixels
-from training.images.kinds import KindHead, told_apart
+from training.images.kinds import LEAST_SPREAD, KindHead, told_apart
 from training.images.labelled import labelled_frames
 from training.images.patches import FeatureSettings, Patches
-
-LEAST_SPREAD = 1e-3
-"""Smallest spread that a feature is measured in; they vary by some 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
