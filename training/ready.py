@@ -24,7 +24,13 @@ from training.guess import LEARNS_FAULTS, READY, ROWS_LINE, TEST_LINE
 from training.images.detectors import IMAGE_DETECTORS, image_detector
 from training.images.guess import LEARNS_DEFECTS, LEARNS_TIME
 from training.images.guess import READY as IMAGES_READY
-from training.images.recipe import FrameDecisionSettings, FramePrefilterSettings, FrameSettings, ImagesSettings
+from training.images.recipe import (
+    OF_A_SCENE,
+    FrameDecisionSettings,
+    FramePrefilterSettings,
+    FrameSettings,
+    ImagesSettings,
+)
 from training.recipe import CleaningSettings, DecisionSettings, TrainingSettings, WindowSettings
 from training.steps import STEPS
 
@@ -208,11 +214,7 @@ def image_ready_recipe(name: str) -> str:
             table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),
             table("[training]", TrainingSettings, tuned.get("training", {}), only=trained),
             table("[prefilter]", FramePrefilterSettings, {}),
-            table(
-                "[decision]",
-                FrameDecisionSettings,
-                {"k": 3.0, "n": 3, "m": 5, "hold_off_s": 10.0} if cls.streaming else {},
-            ),
+            table("[decision]", FrameDecisionSettings, OF_A_SCENE if cls.streaming else {}),
         ]
     )
 

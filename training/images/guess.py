@@ -17,7 +17,7 @@ from training.data import DataError
 from training.guess import Written, model_name, ready_text, toml_text
 from training.images.folders import ImageFolder, Layout, read_folder
 from training.images.parts import FEW_VALIDATION
-from training.images.recipe import ImagesSettings, parse_image_recipe
+from training.images.recipe import OF_A_SCENE, ImagesSettings, parse_image_recipe
 from training.images.stock import Stock, readable, repeated, take_stock
 from training.recipe import RecipeError
 
@@ -108,7 +108,7 @@ def _filled(ready: str, found: Found, path: Path, out: Path) -> str:
     values = {"name": toml_text(model_name(out)), "path": toml_text(shown), "height": str(frame[0])}
     values["width"] = str(frame[1])
     if found.folder.layout is Layout.SEQUENCE:
-        values |= {"k": "3.0", "n": "3", "m": "5", "hold_off_s": "10.0"}
+        values |= {key: str(value) for key, value in OF_A_SCENE.items()}
     head = f"# Recipe written by `python -m training init {path.name}`. Check it, then:\n"
     lines = [f"{head}#   python -m training fit {out.name}", *ready[ready.index("\nname = ") :].splitlines()]
     return "\n".join(_set(line, values) for line in lines) + "\n"

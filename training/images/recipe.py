@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from edge_agent.contract import strict_json
 from edge_agent.contract.prefilter import Mode
@@ -95,6 +95,10 @@ class FrameDecisionSettings(DecisionSettings):
     """Frames that n counts among."""
     hold_off_s: float = 0.0
     """Quiet seconds before an event closes; 0 with 1 of 1: every frame shows another part, whose events are its own."""
+
+
+OF_A_SCENE: Final = {"k": 3.0, "n": 3, "m": 5, "hold_off_s": 10.0}
+"""`[decision]` of recipes where frames follow each other and show one scene: a single strange one is no event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
