@@ -76,17 +76,14 @@ def backtest(
     """
     manifest, graph = bundle.manifest, bundle.manifest.graph(graph_format)
     scorer = FrameScorer(bundle.graph(graph_format), graph, runtime="litert")
-    warm_up, classes = manifest.input.warm_up, np.array(manifest.input.classes)
+    warm_up = manifest.input.warm_up
     counted = [scorer.score(pixels) for pixels in frames][warm_up:]
     seen = sightings(manifest, graph, counted)
     alarmed = alarms(manifest, seen)
     defective = np.zeros(len(alarmed), bool) if labels is None else labels[warm_up:]
     known = named = None
     if scorer.classes and kinds is not None:
-        of_kind = np.flatnonzero(alarmed & (kinds[warm_up:] >= 0))
-        names = classes[kinds[warm_up:][of_kind]]
-        known = len(of_kind)
-        named = sum(seen[at].regions[0].kind == name for at, name in zip(of_kind, names, strict=True))
+        known, named = names(seen, alarmed, kinds[warm_up:], manifest.input.classes)
     return FrameBacktest(
         frames=len(alarmed),
         normal=int((~defective).sum()),
@@ -101,6 +98,24 @@ def backtest(
 def alarms(manifest: FrameManifest, seen: Sequence[Sighting]) -> NDArray[np.bool_]:
     """Which frames are in alarm, bool [n], of what the device finds in them."""
     return np.array([each.anomaly if manifest.input.streaming else bool(each.regions) for each in seen], bool)
+
+
+def names(
+    seen: Sequence[Sighting], alarmed: NDArray[np.bool_], kinds: NDArray[np.int64], classes: Sequence[str]
+) -> tuple[int, int]:
+    """How many frames in alarm are of a kind that the graph knows, and how many of these are named rightly.
+
+    A frame in which nothing stands out while an event goes on is not named.
+
+    Args:
+        seen: what the device finds in n frames.
+        alarmed: bool [n].
+        kinds: int [n], which of the classes each is of; -1: of none.
+        classes: that the graph tells apart.
+    """
+    known = np.flatnonzero(alarmed & (kinds >= 0)).tolist()
+    named = [at for at in known if seen[at].regions and seen[at].regions[0].kind == classes[int(kinds[at])]]
+    return len(known), len(named)
 
 
 def sightings(manifest: FrameManifest, graph: FrameGraphSpec, scored: Iterable[FrameScore]) -> list[Sighting]:
