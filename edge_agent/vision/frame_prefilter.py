@@ -204,8 +204,7 @@ class FramePrefilter:
             self._reducer = BlockReducer(height, width)
         features = self._reducer.features(frame.pixels)
         look = self.model.look(features) if self.model else None
-        quiet = self.model is not None and look is not None and look.d2 <= self.model.lower
-        return Seen(features=features, look=look, quiet=quiet and self.state is SceneState.WATCHING)
+        return Seen(features=features, look=look, quiet=look is not None and self._quiet(look))
 
     def take(self, seen: Seen, t_ns: int) -> FrameCheck:
         """Check a frame that was looked at last, and learn from it."""
@@ -223,6 +222,11 @@ class FramePrefilter:
     def unknown(self) -> None:
         """Take note that frames failed, were missing or not scored: the next is scored whatever it looks like."""
         self._scored_ns = None
+
+    def _quiet(self, look: Look) -> bool:
+        """Whether nothing stands out: light alone does not, as when it is switched off, and is another scene."""
+        clear = self.model is not None and look.d2 <= self.model.lower
+        return clear and self.state is SceneState.WATCHING and not self._changed(look)
 
     def _changed(self, look: Look) -> bool:
         part = RETURN if self.state is SceneState.SCENE_CHANGED else 1.0

@@ -298,6 +298,14 @@ def test_it_is_looked_at_in_each_frame_without_a_scene_or_without_a_network() ->
     assert fed(alone, health, 2) == 40
 
 
+def test_light_that_goes_out_between_two_looks_is_dark_and_no_other_scene() -> None:
+    camera, _ = well_watched(Answers(), prefilter=LEARN)
+    camera.feed(camera.frame(), 0.1)
+    decided = [camera.feed(camera.frame(light=0.05), 0.1) for _ in range(22)]
+    assert [each.decision.fault for each in decided if each] == [Fault.NOT_READY] * 20 + [Fault.CAMERA] * 2
+    assert [step for _, *step in camera.told] == [["sensor_fault", "open"]]
+
+
 def test_what_the_network_finds_in_a_quiet_frame_is_held_against_the_camera_first() -> None:
     camera, health = well_watched(Answers(*[0.0] * 21, *[(0.0, spot())] * 4), prefilter=LEARN)
     camera.feed(camera.frame(), 0.1)
