@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.contract import strict_json
 from edge_agent.contract.arrays import read_npz, write_npz
 from edge_agent.contract.calibration import Calibration, calibrate
 from edge_agent.contract.decision import DecisionRule
@@ -123,6 +124,9 @@ class SceneModel:
         """
         arrays: dict[str, Any] = dict(read_npz(content, "scene.npz"))
         try:
+            calibration = strict_json.parse(
+                str(arrays["calibration"]).encode(), place="calibration", max_bytes=MAX_SCENE_BYTES
+            )
             if tuple(map(str, arrays["features"])) != FEATURES:
                 raise ValueError(f"expected the features {FEATURES}, got {arrays['features']}")
             scene = cls(
@@ -132,10 +136,10 @@ class SceneModel:
                 watched=arrays["watched"],
                 lower=float(arrays["lower"]),
                 frame_s=float(arrays["frame_s"]),
-                calibration=Calibration.from_dict(json.loads(str(arrays["calibration"]))),
+                calibration=Calibration.from_dict(calibration),
             )
             scene.check()
-        except (ValueError, KeyError, TypeError, ManifestError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, ManifestError) as error:
             raise ManifestError(
                 f"scene.npz cannot be used: {error}; remove it, and the scene is learned anew"
             ) from error

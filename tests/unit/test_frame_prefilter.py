@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge_agent.contract import strict_json
+from edge_agent.contract.arrays import read_npz, write_npz
 from edge_agent.contract.calibration import calibrate
 from edge_agent.contract.decision import OpenEvent
 from edge_agent.contract.frames import LUMA_WEIGHTS, Frame
@@ -445,6 +446,20 @@ def test_a_scene_with_impossible_numbers_is_refused(camera: Camera) -> None:
         background = dataclasses.replace(model.background, mean=mean)
         with pytest.raises(ManifestError, match="finite"):
             SceneModel.from_npz(dataclasses.replace(model, background=background).to_bytes())
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, '{"a":' * 20_000, "{}", '{"threshold": NaN}'])
+def test_a_scene_whose_calibration_is_none_is_refused(camera: Camera, text: str) -> None:
+    arrays = read_npz(camera.prefilter.model.to_bytes(), "scene.npz") | {"calibration": np.array(text)}
+    with pytest.raises(ManifestError, match="learned anew"):
+        SceneModel.from_npz(write_npz(arrays))
+
+
+def test_a_scene_with_a_number_beyond_any_float_is_refused(camera: Camera) -> None:
+    arrays = read_npz(camera.prefilter.model.to_bytes(), "scene.npz")
+    calibration = json.loads(str(arrays["calibration"])) | {"threshold": 10**400}
+    with pytest.raises(ManifestError, match="learned anew"):
+        SceneModel.from_npz(write_npz(arrays | {"calibration": np.array(json.dumps(calibration))}))
 
 
 def test_a_scene_learned_with_other_masks_is_refused(camera: Camera) -> None:
