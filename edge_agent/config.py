@@ -249,7 +249,7 @@ def _source(value: Any, place: str, problems: list[Problem]) -> Any:
     table = dict(_table(value, place, problems))
     kind = table.pop("kind", None)
     kinds: dict[str, type] = {**KINDS, **FRAME_KINDS}
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         return _none_of(list(kinds), kind, _join(place, "kind"), problems)
     return _build(kinds[kind], table, place, problems)
 

@@ -34,6 +34,12 @@ def uncommented(text: str) -> str:
     return re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
 
 
+@pytest.mark.parametrize("kind", ["3", '["serial"]', "{ serial = 1 }"])
+def test_a_kind_of_source_that_is_no_text_is_a_problem_like_any_other(kind: str) -> None:
+    found = problems(f'device = "d"\n[streams.pump]\nsource = {{ kind = {kind} }}\n')
+    assert "expected one of serial, " in found["streams.pump.source.kind"]
+
+
 def test_the_example_can_be_used_as_it_is() -> None:
     settings = load(EXAMPLE)
     assert settings.streams["pump"].channels[0].unit == "l/min"
