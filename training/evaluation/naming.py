@@ -30,9 +30,9 @@ class Naming:
 def naming(
     images: Sequence[JudgedImage], test: Scored, classes: Sequence[str], threshold: float | None
 ) -> Naming | None:
-    """Name the defective images as the device names a region.
+    """Name the defective images by the mean of the probabilities over the cells above the threshold.
 
-    By the mean of the probabilities over the cells above the threshold; where none is, by the strongest cell.
+    Where none is above, by the strongest cell. A device names each region by itself, and leaves out masked cells.
 
     Args:
         images: n test images.
