@@ -86,14 +86,18 @@ def take(payload: bytes, seen: Seen, *, as_json: bool) -> str | None:
 
 
 def keep_picture(message: MQTTMessage, folder: Path) -> Path | None:
-    """Write a picture into a file named by the event it is of; None where nothing names one that can be a file."""
+    """Write a picture into a file named by the event it is of; None where no name can be one, or the disk refuses."""
     told = dict(getattr(message.properties, "UserProperty", ()))
     event, ending = told.get("event_id", ""), ENDINGS[message.topic.rpartition("/")[2]]
     if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", event):
         sys.stderr.write(f"a picture on {message.topic} says of no event that it is, passed over\n")
         return None
     path = folder / f"{event}{ending}"
-    path.write_bytes(bytes(message.payload))
+    try:
+        path.write_bytes(bytes(message.payload))
+    except OSError as error:
+        sys.stderr.write(f"a picture of {event} cannot be kept: {error}\n")
+        return None
     return path
 
 

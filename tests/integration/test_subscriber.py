@@ -107,6 +107,13 @@ def test_a_picture_without_an_event_that_can_be_a_file_is_passed_over(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_disk_that_takes_no_picture_does_not_end_the_alerts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert keep_picture(picture("e1"), tmp_path / "nowhere") is None
+    assert "a picture of e1 cannot be kept" in capsys.readouterr().err
+
+
 def test_the_script_keeps_the_pictures_that_a_broker_delivers(
     device: Callable[..., Device], broker: Broker, tmp_path: Path
 ) -> None:
