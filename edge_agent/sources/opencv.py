@@ -85,6 +85,8 @@ class VideoCapture:
     def retrieve(self) -> Pixels:
         """Decode the frame that was grabbed; one that is too large to be used is not turned into pixels at all.
 
+        OpenCV tells the size of the frame before: of a stream that grows while it runs, the first larger one is.
+
         Raises:
             FrameError: it cannot be used.
         """
