@@ -3,14 +3,19 @@
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from converters.frames.golden import FLOAT_TOLERANCE
+from edge_agent.scoring.selection import golden_error
 from training.images.backbone import EfficientNetLite0
 from training.images.detector import FrameSet, ImageData
 from training.images.detectors import image_detector
-from training.images.detectors.memory import Memory, MemorySettings, farthest
+from training.images.detectors.memory import Memory, MemorySettings, farthest, nearest
 from training.images.detectors.padim import PadimSettings
 from training.images.detectors.padim_small import PadimSmallSettings
 from training.images.detectors.pooled_gaussian import PooledGaussian, PooledGaussianSettings, root_of_precision
+from training.images.gaussians import steadiest, whitening_of
 from training.images.patch_detector import FORMATS
 from training.images.patches import FeatureSettings
 from training.recipe import TrainingSettings
@@ -83,7 +88,42 @@ def test_what_a_memory_keeps_is_at_no_distance(backbone, normal):
         features=FeatureSettings(layers=LAYERS, grid_stride=8), dimensions=48, size=FORMATS * 24 * 64
     )
     detector = fit(Memory(settings, TrainingSettings(), SIZE, SIZE), backbone, normal)
-    assert outputs(detector, next(normal.batches(1)))["map"].max() < 0.1
+    assert outputs(detector, next(normal.batches(1)))["map"].max() < 1e-4
+
+
+def test_a_memory_is_alike_with_and_without_kernels_where_a_frame_is_as_one_it_knows(memory, normal):
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([memory.score_graph().concrete()], tf.Module())
+    model = converter.convert()
+    found = []
+    for kernels in (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+        run = Interpreter(model_content=model, experimental_op_resolver_type=kernels).get_signature_runner()
+        found.append(np.array([run(frame=frame[np.newaxis])["map"] for frame in normal.array()]))
+    assert golden_error(*found) < FLOAT_TOLERANCE
+
+
+def test_a_memory_keeps_the_directions_that_int8_rounds_least(memory, normal):
+    exact, rounded = memory._normal_patches(normal, np.random.default_rng(0), progress=False)
+    errors, everything = rounded - exact, whitening_of(np.cov(np.concatenate([exact, rounded]).T))
+    kept, usual = (((errors @ directions) ** 2).mean() for directions in (memory._projection, everything))
+    assert memory._projection.shape[1] < len(everything)
+    assert kept < 0.5 * usual
+
+
+def test_the_steadiest_directions_are_white_and_leave_out_what_errs():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 4)) * (1, 1, 2, 2)
+    noisy = rng.normal(size=4)
+    kept = steadiest(np.cov(x, rowvar=False), np.outer(noisy, noisy), 3)
+    np.testing.assert_allclose(noisy @ kept, 0, atol=1e-9)
+    np.testing.assert_allclose(np.cov(x @ kept, rowvar=False), np.eye(3), atol=0.2)
+
+
+def test_of_many_points_the_nearest_is_found():
+    rng = np.random.default_rng(0)
+    x, points = rng.normal(size=(20, 5)), 3 + rng.normal(size=(50, 5))
+    apart = np.linalg.norm(x[:, np.newaxis] - points, axis=2)
+    found = nearest(tf.constant(x, tf.float32), tf.constant(points, tf.float32))
+    np.testing.assert_allclose(found, points[apart.argmin(axis=1)], rtol=1e-6)
 
 
 def test_the_farthest_points_are_chosen_and_none_twice():

@@ -182,6 +182,25 @@ def whitening_of(covariance: Doubles) -> Doubles:
     return np.asarray(np.linalg.inv(np.linalg.cholesky(ridged)).T)
 
 
+def steadiest(covariance: Doubles, errors: Doubles, directions: int) -> Doubles:
+    """Whitened directions of features that their errors change least beside how much they vary.
+
+    Args:
+        covariance: float64 [d, d], of the features.
+        errors: float64 [d, d], mean of e e' over the errors e of the features, such as those of int8.
+        directions: k, at most d are kept.
+
+    Returns:
+        B U float64 [d, k], where B whitens and U are those eigenvectors of B' E B that have the smallest eigenvalues.
+
+    Source: A. Green, M. Berman, P. Switzer and M. Craig, "A transformation for ordering multispectral data in terms of
+    image quality with implications for noise removal", IEEE Trans. Geoscience and Remote Sensing 26 (1988).
+    """
+    whiten = whitening_of(covariance)
+    _, rising = np.linalg.eigh(whiten.T @ errors @ whiten)
+    return np.asarray(whiten @ rising[:, :directions])
+
+
 def whitening(covariance: Doubles, share: float) -> Doubles:
     """L^-1 of shrunk covariances S = L L'.
 

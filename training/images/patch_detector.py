@@ -64,6 +64,11 @@ class PatchDetector(ImageDetector[S]):
         yield from self._patches.batches(frames, progress=progress)
         yield from self._patches.rounded_batches(frames, progress=progress)
 
+    def _compared(self, frames: FrameSet, *, progress: bool) -> Iterator[tuple[Doubles, Doubles]]:
+        """Features of the same frames in float32 and in int8, batch by batch."""
+        exact = self._patches.batches(frames, progress=progress)
+        return zip(exact, self._patches.rounded_batches(frames, progress=progress), strict=True)
+
     def score_graph(self) -> ScoreGraph:
         """The fitted detector as one graph."""
         return ScoreGraph(function=self._score, inputs={"frame": (1, self.height, self.width, 3)})

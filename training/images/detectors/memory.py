@@ -3,12 +3,16 @@
     map(p)  = min_k |x_p - q_k|, smoothed
     score   = mean of the largest share of the map
 
-x_p is the average of a position and its neighbours, whitened by the covariance of all normal patches; q_k are normal
-patches chosen one after the other, each the farthest from those chosen before, so that a few cover rare kinds too. It
-does not matter where a patch lies: for parts that lie anywhere, and for several kinds of parts in one model.
+x_p is the average of a position and its neighbours, whitened by the covariance of all normal patches, in the directions
+that int8 rounds least: it tells them as float32 does. q_k are normal patches chosen one after the other, each the
+farthest from those chosen before, so that a few cover rare kinds too. It does not matter where a patch lies: for parts
+that lie anywhere, and for several kinds of parts in one model.
+
+The nearest is found by the products q_k . x_p, and the distance is that of the difference: |x|^2 - 2 q . x + |q|^2
+would be made of rounding alone where a patch is as one that is kept, which a black rim of the picture always is.
 
 Source: K. Roth, L. Pemula, J. Zepeda, B. Schoelkopf, T. Brox and P. Gehler, "Towards total recall in industrial
-anomaly detection", CVPR 2022 (PatchCore; there patches are not whitened).
+anomaly detection", CVPR 2022 (PatchCore; there patches are neither whitened nor chosen by what int8 tells).
 """
 
 from __future__ import annotations
@@ -19,10 +23,9 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Doubles, Floats
-from training.detectors.on_features import squared_distances
 from training.graph import HEAD, Outputs
 from training.images.detector import Curves, FrameSet, ImageData
-from training.images.gaussians import random_projection, whitening_of
+from training.images.gaussians import steadiest
 from training.images.levels import MapSettings, score_and_map
 from training.images.patch_detector import FORMATS, PatchDetector
 from training.images.patches import FeatureSettings
@@ -40,7 +43,7 @@ class MemorySettings:
 
     features: FeatureSettings = field(default_factory=FeatureSettings)
     dimensions: int = 96
-    """Features that are left by a random projection behind the whitening; time and memory grow with it."""
+    """Directions of the features that are kept, those that int8 rounds least; time and memory grow with it."""
     size: int = 1000
     """Normal patches that are kept; time and memory grow with it."""
     map: MapSettings = field(default_factory=lambda: MapSettings(smoothing_px=8.0))
@@ -57,8 +60,12 @@ class Memory(PatchDetector[MemorySettings]):
     Settings = MemorySettings
     least_frames = 2
     """Normal frames that a fit needs."""
+    _mean: Doubles
+    """Of the features of normal patches, [channels]."""
     _projection: Doubles
+    """From features around it to white directions, [channels, d]."""
     _kept: Doubles
+    """q, [K, d]."""
 
     def fit(self, data: ImageData, *, progress: bool) -> Curves:
         """Whiten the patches and choose those to keep.
@@ -69,24 +76,27 @@ class Memory(PatchDetector[MemorySettings]):
         """
         self._begin(data.normal)
         rng = np.random.default_rng(self.training.seed)
-        patches = self._normal_patches(data.normal, rng, progress=progress)
-        self._projection = whitening_of(np.cov(patches.T, dtype=np.float64))
-        channels, dimensions = len(self._projection), self.settings.dimensions
-        if dimensions < channels:
-            self._projection = self._projection @ random_projection(np.ones(channels), dimensions, self.training.seed)
-        projected = patches @ self._projection.astype(np.float32)
+        exact, rounded = self._normal_patches(data.normal, rng, progress=progress)
+        patches, errors = np.concatenate([exact, rounded]), (rounded - exact).astype(np.float64)
+        self._mean = patches.mean(axis=0, dtype=np.float64)
+        self._projection = steadiest(
+            np.cov(patches.T, dtype=np.float64), errors.T @ errors / len(errors), self.settings.dimensions
+        )
+        projected = (patches - self._mean.astype(np.float32)) @ self._projection.astype(np.float32)
         self._kept = projected[farthest(projected, self.settings.size, rng)].astype(np.float64)
         return {}
 
-    def _normal_patches(self, frames: FrameSet, rng: np.random.Generator, *, progress: bool) -> Floats:
-        """Patches float32 [N, channels], the same share of each frame and format."""
+    def _normal_patches(self, frames: FrameSet, rng: np.random.Generator, *, progress: bool) -> tuple[Floats, Floats]:
+        """The same patches float32 [N, channels] in both formats, the same share of each frame."""
         a_frame = self._patches.positions * self.settings.features.tiles**2
         share = min(1.0, MOST_PATCHES / (FORMATS * a_frame * len(frames)))
         found = []
-        for batch in self._seen(frames, progress=progress):
-            averaged = self._averaged(tf.constant(batch, tf.float32)).numpy().reshape(-1, batch.shape[2])
-            found.append(averaged[rng.random(len(averaged)) < share] if share < 1 else averaged)
-        return np.concatenate(found)
+        for both in self._compared(frames, progress=progress):
+            averaged = np.array([self._averaged(tf.constant(each, tf.float32)) for each in both])
+            averaged = averaged.reshape(FORMATS, -1, averaged.shape[-1])
+            found.append(averaged[:, rng.random(averaged.shape[1]) < share] if share < 1 else averaged)
+        exact, rounded = np.concatenate(found, axis=1)
+        return exact, rounded
 
     def _averaged(self, features: tf.Tensor) -> tf.Tensor:
         """Features [b, P, c] with those of their neighbours, at the rim of as many as there are."""
@@ -97,11 +107,19 @@ class Memory(PatchDetector[MemorySettings]):
         features = self._patches.graph(frame)
         with tf.name_scope(HEAD):
             averaged = tf.reshape(self._averaged(features), (-1, self.settings.features.channels))
-            projected = tf.matmul(averaged, tf.constant(self._projection, tf.float32))
-            nearest = tf.sqrt(tf.reduce_min(squared_distances(projected, self._kept), axis=1))
-            distances = self._patches.map(tf.reshape(nearest, (-1, self._patches.positions)))
+            around = averaged - tf.constant(self._mean, tf.float32)
+            projected = tf.matmul(around, tf.constant(self._projection, tf.float32))
+            apart = projected - nearest(projected, tf.constant(self._kept, tf.float32))
+            distances = tf.reshape(tf.sqrt(tf.reduce_sum(apart * apart, axis=1)), (-1, self._patches.positions))
+            distances = self._patches.map(distances)
             score, smooth = score_and_map(distances, self.settings.features.grid_stride, self.settings.map)
             return {"score": score, "map": smooth}
+
+
+def nearest(x: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
+    """Of the points [K, d], that which is nearest to each x [b, d]: max_k of q_k . x - |q_k|^2 / 2, in the graph."""
+    closeness = tf.matmul(x, points, transpose_b=True) - 0.5 * tf.reduce_sum(points * points, axis=1)
+    return tf.gather(points, tf.argmax(closeness, axis=1, output_type=tf.int32))
 
 
 def farthest(points: Floats, count: int, rng: np.random.Generator) -> list[int]:
