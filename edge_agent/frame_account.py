@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
+import numpy as np
+
 from edge_agent.account import Explained, Span, closing_words, with_level
 from edge_agent.alerts.evidence import FrameNote, NotedRegion
 from edge_agent.contract.calibration import Calibration
@@ -220,7 +222,7 @@ def place(box: Box) -> str:
 def _strongest(values: Floats) -> str:
     """Return where the strongest cell of a map [h, w] is, in words."""
     height, width = values.shape
-    row, column = divmod(int(values.argmax()), width)
+    row, column = divmod(int(np.nanargmax(values)), width)
     return place((column / width, row / height, (column + 1) / width, (row + 1) / height))
 
 

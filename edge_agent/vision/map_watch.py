@@ -103,10 +103,13 @@ class MapWatch:
         cells = np.full((1, 1), score, np.float32) if values is None else values
         localiser = self._localiser(cells)
         regions = localiser.locate(cells, kinds=kinds)
-        if not regions and score > self.thresholds.score.threshold and localiser.is_usual(int(cells.argmax())):
-            kind, kind_score = localiser.kind_of(kinds, np.array([cells.argmax()]))
-            regions = (Region(box=WHOLE, score=self._on_map(score), area=1.0, kind=kind, kind_score=kind_score),)
-        return regions
+        if regions or score <= self.thresholds.score.threshold:
+            return regions
+        strongest = np.nanargmax(cells)
+        if not localiser.is_usual(int(strongest)):
+            return ()
+        kind, kind_score = localiser.kind_of(kinds, np.array([strongest]))
+        return (Region(box=WHOLE, score=self._on_map(score), area=1.0, kind=kind, kind_score=kind_score),)
 
     def follow(self, t_ns: int, regions: tuple[Region, ...], score: float | None) -> Sighting:
         """Decide on what was found in a frame; `score` of the whole of it, None: it was not scored."""

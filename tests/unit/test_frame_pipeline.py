@@ -232,6 +232,14 @@ def test_a_score_that_a_masked_or_zoned_part_made_is_no_anomaly(where: dict[str,
     assert camera.see(5).decision.anomaly is False
 
 
+def test_a_masked_cell_that_is_no_number_hides_no_strange_score() -> None:
+    cells = spot(value=MAP_LIMIT / 2)
+    cells[0, 0] = np.nan
+    mask = ((0.0, 0.0), (0.1, 0.0), (0.1, 0.1), (0.0, 0.1))
+    camera = Camera(Answers(*[(2 * SCORE_LIMIT, cells)] * 5), masks=(mask,))
+    assert camera.see(5).decision.anomaly is True
+
+
 def test_a_zone_has_its_own_threshold_and_its_name_is_told() -> None:
     zone = Zone(name="belt", polygon=CORNER, factor=0.5)
     camera = Camera(Answers(*[(0.0, spot(0, 0, 0.7 * MAP_LIMIT))] * 2), zones=(zone,))
