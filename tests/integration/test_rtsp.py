@@ -106,7 +106,7 @@ def test_its_frames_arrive_in_their_colours(source: FrameSource) -> None:
 
 
 def test_a_stream_that_changes_its_size_goes_on_and_is_counted(camera: RtspCamera) -> None:
-    settings = NetworkCameraSettings(url=f"rtsp://127.0.0.1:{camera.port}/changing", stall_s=2.0)
+    settings = NetworkCameraSettings(url=f"rtsp://127.0.0.1:{camera.port}/changing")
     source = make_frame_source(settings, SystemClock())
     source.open()
     before = first_frame(source)
