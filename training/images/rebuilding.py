@@ -36,8 +36,8 @@ from training.images.network import frames_to_learn
 CELL_PX = 4
 """Pixels of a frame between positions of the map."""
 
-WINDOW_PX = 8
-"""Side of the window that the structure is compared in; that of SSIM."""
+WINDOW_PX = 2 * CELL_PX
+"""Side of the window that the structure is compared in, two cells; that of SSIM."""
 
 SSIM_FLOORS = (0.02**2, 0.06**2)
 """Keep SSIM steady in the dark and where all is flat: squares of .01 and .03 of the range, which is 2."""
@@ -162,19 +162,39 @@ class Rebuilding(ImageDetector[S]):
 def rebuilding_errors(frames: tf.Tensor, rebuilt: tf.Tensor) -> tf.Tensor:
     """Errors [n, h, w, 2] of rebuilt frames [n, H, W, 3], both of -1..1: of pixels, and of structure (1 - SSIM).
 
+        1 - SSIM = 1 - (1 - l)(1 - t),   l = (mean x - mean y)^2 / ((mean x)^2 + (mean y)^2 + C1)
+                                         t = var(x - y) / (var x + var y + C2),   over windows
+
+    That is SSIM as it is usually written, but of differences: a variance as mean x^2 - (mean x)^2, and 1 less what is
+    nearly 1, leave float32 no digits where a frame is plain, and cells of the map differ between runtimes.
+
     Source of SSIM: Z. Wang, A. C. Bovik, H. R. Sheikh and E. P. Simoncelli, "Image quality assessment: from error
     visibility to structural similarity", IEEE Transactions on Image Processing 13 (2004); here over square windows.
     """
     pixels = tf.reduce_mean(tf.math.squared_difference(frames, rebuilt), axis=3, keepdims=True)
-    x, y = (tf.reduce_sum(each * tf.constant(LUMA), axis=3, keepdims=True) for each in (frames, rebuilt))
-    means = tf.nn.avg_pool2d(tf.concat([pixels, x, y, x * x, y * y, x * y], axis=3), WINDOW_PX, CELL_PX, "SAME")
-    pixels, mean_x, mean_y, mean_xx, mean_yy, mean_xy = tf.split(means, 6, axis=3)
-    light, texture = SSIM_FLOORS
-    both = mean_x * mean_x + mean_y * mean_y
-    product = mean_x * mean_y
-    alike = (2 * product + light) * (2 * (mean_xy - product) + texture)
-    similarity = alike / ((both + light) * (mean_xx + mean_yy - both + texture))
-    return tf.concat([pixels, tf.maximum(1 - similarity, 0.0)], axis=3)
+    x, y = (windows(tf.reduce_sum(each * tf.constant(LUMA), axis=3, keepdims=True)) for each in (frames, rebuilt))
+    mean_x, mean_y = (tf.reduce_mean(each, axis=3, keepdims=True) for each in (x, y))
+    x, y = x - mean_x, y - mean_y
+    apart = tf.reduce_mean(tf.math.squared_difference(x, y), axis=3, keepdims=True)
+    spread = tf.reduce_mean(x * x + y * y, axis=3, keepdims=True)
+    light_floor, texture_floor = SSIM_FLOORS
+    light = tf.math.squared_difference(mean_x, mean_y) / (mean_x * mean_x + mean_y * mean_y + light_floor)
+    texture = apart / (spread + texture_floor)
+    return tf.concat(
+        [tf.nn.avg_pool2d(pixels, WINDOW_PX, CELL_PX, "SAME"), light + texture * (1 - light)],
+        axis=3,
+    )
+
+
+def windows(values: tf.Tensor) -> tf.Tensor:
+    """Pixels [n, h, w, WINDOW_PX^2] of the window around each position of the map, of [n, H, W, 1] mirrored at the rim.
+
+    A window is two cells high and wide, and begins half a cell before its position's.
+    """
+    rim = CELL_PX // 2
+    cells = tf.nn.space_to_depth(tf.pad(values, [[0, 0], [rim, rim], [rim, rim], [0, 0]], "SYMMETRIC"), CELL_PX)
+    corners = [cells[:, :-1, :-1], cells[:, :-1, 1:], cells[:, 1:, :-1], cells[:, 1:, 1:]]
+    return tf.concat(corners, axis=3)
 
 
 def as_list(outputs: tf.Tensor | list[tf.Tensor]) -> list[tf.Tensor]:
