@@ -54,3 +54,22 @@ def test_errors_do_not_depend_on_the_pixels_of_other_windows() -> None:
     assert moved[:2, :2].all()
     assert not moved[4:, :].any()
     assert not moved[:, 4:].any()
+
+
+def test_a_frame_that_is_not_rebuilt_is_strange_to_the_gan_though_its_code_comes_back() -> None:
+    import keras
+
+    from training.images.detectors.frame_gan import FrameGan, FrameGanSettings
+    from training.images.levels import Levels
+    from training.recipe import TrainingSettings
+
+    detector = FrameGan(FrameGanSettings(), TrainingSettings(), SIDE, SIDE)
+    given = keras.Input((SIDE, SIDE, 3))
+    code = keras.layers.GlobalAveragePooling2D()(given)
+    grey = keras.layers.Rescaling(0.0)(given)
+    detector.network = keras.Model(given, [grey, code, code])
+    detector.levels = Levels(usual=np.full((SIDE // 4, SIDE // 4, 2), 0.01, np.float32))
+    score = detector.score_graph().function
+    usual, strange = np.full((2, 1, SIDE, SIDE, 3), 127, np.uint8)
+    strange[:, 8:16, 8:16] = 255
+    assert float(score(strange)["score"][0]) > 10 * float(score(usual)["score"][0])
