@@ -16,6 +16,7 @@ from converters.refusal import Refused
 from converters.running import Inputs, run_cases
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.manifest import GraphFormat
+from edge_agent.contract.records import Floats
 from edge_agent.contract.zones import watched_cells
 from training.image_artifacts import FrameRun
 
@@ -41,15 +42,12 @@ def calibrate_graph(run: FrameRun, graph: FrameGraph, alarms_per_day: float) -> 
     if given.maps is not None:
         maps = given.maps.reshape(-1, *given.maps.shape[-2:])[run.input.warm_up :]
         peaks = maps[:, watched_cells(run.input.masks, *maps.shape[1:])].max(axis=1)
-    made = [
-        None if values is None else run.calibrate(values.astype(np.float64), alarms_per_day)
-        for values in (scores, peaks)
-    ]
-    if graph.face.format is GraphFormat.EDGETPU:
-        made = [None if each is None else each.with_threshold(each.threshold) for each in made]
-    score, of_map = made
-    assert score is not None  # noqa: S101 - there are always scores
-    return FrameThresholds(score=score, map=of_map)
+
+    def calibrated(values: Floats) -> Calibration:
+        made = run.calibrate(values.astype(np.float64), alarms_per_day)
+        return made.with_threshold(made.threshold) if graph.face.format is GraphFormat.EDGETPU else made
+
+    return FrameThresholds(score=calibrated(scores), map=None if peaks is None else calibrated(peaks))
 
 
 def time_covered(run: FrameRun, alarms_per_day: float) -> Calibration:

@@ -225,7 +225,7 @@ class FramePrefilter:
 
     def _quiet(self, look: Look) -> bool:
         """Whether nothing stands out: light alone does not, as when it is switched off, and is another scene."""
-        clear = self.model is not None and look.d2 <= self.model.lower
+        clear = self.model is not None and self.model.clear(look)
         return clear and self.state is SceneState.WATCHING and not self._changed(look)
 
     def _changed(self, look: Look) -> bool:
@@ -233,7 +233,7 @@ class FramePrefilter:
         return look.changed(1 + part * (self.settings.max_light - 1), part * self.settings.scene_share)
 
     def _must_score(self, look: Look, t_ns: int) -> bool:
-        clear = self.settings.mode is Mode.GATE and self.model is not None and look.d2 <= self.model.lower
+        clear = self.settings.mode is Mode.GATE and self.model is not None and self.model.clear(look)
         recently = self._scored_ns is not None and 0 <= t_ns - self._scored_ns < self._max_skip_ns
         if clear and recently:
             self.skipped += 1

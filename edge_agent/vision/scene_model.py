@@ -88,6 +88,10 @@ class SceneModel:
         """Compare a frame, float32 [features, rows, columns], with the scene."""
         return self.background.look(features, self.watched)
 
+    def clear(self, look: Look) -> bool:
+        """Whether nothing stands out in a frame; light as a whole does not count."""
+        return look.d2 <= self.lower
+
     def calibrated(self, alarms_per_day: float, k: float) -> Calibration:
         """Return the threshold of d2 for another rate of false alarms or factor than it was learned with."""
         return _reachable(self.calibration.at(alarms_per_day=alarms_per_day, k=k))

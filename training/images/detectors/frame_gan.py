@@ -52,9 +52,9 @@ class FrameGan(Rebuilding[FrameGanSettings]):
         score   (1 - b) map's score + b mean of (z - z')^2 / its usual one; map: see `training.images.rebuilding`
 
     Source: S. Akcay, A. Atapour-Abarghouei and T. P. Breckon, "GANomaly: semi-supervised anomaly detection via
-    adversarial training", ACCV 2018. There the codes alone are the score, scaled over the frames judged; learned from
-    tens of frames they come back as well, or as badly, of strange ones (image AUROC .51 to .85 on three sets, the map
-    .89 to .96), so here most of the score is the map's, in units of what is usual in normal frames.
+    adversarial training", ACCV 2018. There the codes alone are the score, scaled over the frames judged. Learned from
+    tens of frames they come back as well, or as badly, of strange ones (`code_share = 1` and the bench show it), so
+    here most of the score is the map's, in units of what is usual in normal frames.
     """
 
     Settings = FrameGanSettings
