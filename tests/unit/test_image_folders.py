@@ -50,6 +50,13 @@ def test_plain_layout_keeps_a_share_of_the_normal_images_for_the_test(tmp_path):
     assert not folder.has_masks
 
 
+def test_a_folder_of_good_images_within_anomaly_is_no_kind_of_defect(tmp_path):
+    path = plain(tmp_path)
+    write(path / "anomaly" / "good" / "1.png", GREY)
+    with pytest.raises(DataError, match="move good images to"):
+        read_folder(path, seed=0)
+
+
 def test_folders_within_anomaly_are_kinds_of_defect_with_masks_of_their_own(tmp_path):
     path = plain(tmp_path)
     write(path / "anomaly" / "scratch" / "a.png", GREY)

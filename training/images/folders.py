@@ -219,6 +219,10 @@ def _plain(path: Path, seed: int, test_share: float) -> tuple[tuple[Path, ...], 
     train = tuple(image for image, kept in zip(normal, tested, strict=True) if not kept)
     good = [TestImage(path=image, defective=False) for image, kept in zip(normal, tested, strict=True) if kept]
     kinds = sorted(each for each in (path / ANOMALY).iterdir() if each.is_dir())
+    if any(kind.name == GOOD for kind in kinds):
+        raise DataError(
+            f"{path / ANOMALY / GOOD}: expected folders of defects in {ANOMALY}; move good images to {path / 'normal'}"
+        )
     told = [image for kind in kinds for image in _defective(path, kind, f"{ANOMALY}/{kind.name}")]
     return train, (*good, *_defective(path, path / ANOMALY), *told)
 
