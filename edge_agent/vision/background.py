@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -75,14 +76,16 @@ class Look:
         return self.share > scene_share or not 1 / max_light <= self.light <= max_light
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Background:
-    """The usual scene."""
+    """The usual scene. What every look needs of it alone is computed once."""
 
     mean: Doubles
     """float64 [features, rows, columns], levels of 0..255."""
     variance: Doubles
     """float64 [features, rows, columns], without the floor."""
+    watched: Cells
+    """bool [rows, columns] blocks that no mask touched; only these count."""
 
     def check(self) -> None:
         """Refuse arrays that do not fit, such as a broken file may have.
@@ -95,6 +98,9 @@ class Background:
         for array in (self.mean, self.variance):
             if not (np.isfinite(array).all() and (array >= 0).all() and (array <= WHITE**2).all()):
                 raise ValueError(f"expected means and variances in 0..{WHITE**2:g}, finite")
+        watched = self.watched
+        if watched.shape != self.mean.shape[1:] or watched.dtype != np.bool_ or not watched.any():
+            raise ValueError("expected truth values that say which blocks are watched, some of them true")
 
     @classmethod
     def fit(cls, features: Floats, watched: Cells) -> Background:
@@ -106,26 +112,41 @@ class Background:
         if len(features) < 2:  # noqa: PLR2004 - one has no spread
             raise ValueError(f"a scene is learned from at least 2 frames, got {len(features)}")
         middle = np.median(features, axis=0)
-        lights = np.array([_light(frame[0], middle[0], watched) for frame in features])
+        lit = _lit(middle[0], watched)
+        lights = np.array([_light(frame[0], middle[0], lit) for frame in features])
         evened = features / lights[:, np.newaxis, np.newaxis, np.newaxis]
         return cls(
             mean=np.minimum(evened.mean(axis=0, dtype=np.float64), WHITE),
             variance=evened.var(axis=0, ddof=1, dtype=np.float64),
+            watched=watched,
         )
 
-    def look(self, features: Floats, watched: Cells) -> Look:
-        """Compare a frame, float32 [features, rows, columns], with the usual scene; only `watched` blocks count."""
-        light = _light(features[0], self.mean[0], watched)
+    @cached_property
+    def _lit(self) -> Cells | None:
+        return _lit(self.mean[0], self.watched)
+
+    @cached_property
+    def _count(self) -> int:
+        return int(np.count_nonzero(self.watched))
+
+    @cached_property
+    def _neighbours(self) -> Doubles:
+        """Watched blocks around each and itself, at least 1."""
+        return np.maximum(_around(self.watched.astype(np.float64)), 1.0)
+
+    def look(self, features: Floats) -> Look:
+        """Compare a frame, float32 [features, rows, columns], with the usual scene."""
+        light = _light(features[0], self.mean[0], self._lit)
         residual = features - np.minimum(light * self.mean, WHITE)
         uneven = UNEVEN_LIGHT * (light - 1) * self.mean
         spread2 = light**2 * self.variance + LEAST_SPREAD**2 + uneven**2
         strangeness = np.minimum((residual**2 / spread2).sum(axis=0) / len(features), MOST_STRANGE)
-        strangeness[~watched] = 0.0
-        near = _around(strangeness) / np.maximum(_around(watched.astype(np.float64)), 1.0)
+        strangeness[~self.watched] = 0.0
+        near = _around(strangeness) / self._neighbours
         return Look(
-            d2=float(near.max(where=watched, initial=0.0)),
+            d2=float(near.max(where=self.watched, initial=0.0)),
             light=light,
-            share=np.count_nonzero(strangeness > STRANGE) / np.count_nonzero(watched),
+            share=np.count_nonzero(strangeness > STRANGE) / self._count,
             strangeness=strangeness.astype(np.float32),
             near=near.astype(np.float32),
         )
@@ -150,7 +171,9 @@ class Background:
         mean = light * (self.mean + np.where(usual, quickly, slowly) * residual)
         grown = self.variance + slowly * (residual**2 - self.variance)
         return Background(
-            mean=np.minimum(mean, WHITE), variance=np.where(usual, np.minimum(grown, WHITE**2), self.variance)
+            mean=np.minimum(mean, WHITE),
+            variance=np.where(usual, np.minimum(grown, WHITE**2), self.variance),
+            watched=self.watched,
         )
 
 
@@ -168,14 +191,19 @@ def unseen_looks(features: Floats, watched: Cells) -> list[Look]:
     looks: list[Look] = []
     for begin, end in itertools.pairwise(edges):
         others = Background.fit(np.concatenate((features[:begin], features[end:])), watched)
-        looks.extend(others.look(frame, watched) for frame in features[begin:end])
+        looks.extend(others.look(frame) for frame in features[begin:end])
     return looks
 
 
-def _light(luma: Floats, usual: Doubles | Floats, watched: Cells) -> float:
-    """Return the median over bright watched blocks of luma / usual; 1 where too few are bright to tell."""
-    lit = watched & (usual >= LEAST_LUMA)
-    if np.count_nonzero(lit) < LIT_SHARE * np.count_nonzero(watched):
+def _lit(usual: Doubles | Floats, watched: Cells) -> Cells | None:
+    """Return the watched blocks that are bright enough to tell the light by; None where they are too few."""
+    lit: Cells = watched & (usual >= LEAST_LUMA)
+    return None if np.count_nonzero(lit) < LIT_SHARE * np.count_nonzero(watched) else lit
+
+
+def _light(luma: Floats, usual: Doubles | Floats, lit: Cells | None) -> float:
+    """Return the median over the lit blocks of luma / usual; 1 where there is no telling."""
+    if lit is None:
         return 1.0
     return max(median(luma[lit] / usual[lit]), 1 / WHITE)
 

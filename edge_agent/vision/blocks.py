@@ -59,7 +59,7 @@ class BlockReducer:
         columns = _edges(width, COLUMNS)
         self._across = _averages(columns, width)
         self._heights = np.diff(self._bands).astype(np.float32)[:, np.newaxis]
-        step = max(1, int(min(np.diff(self._bands))) // TEXTURE_ROWS)
+        step = max(1, (int(min(np.diff(self._bands))) - 1) // (TEXTURE_ROWS - 1))
         textured = [list(range(begin, end, step)) for begin, end in itertools.pairwise(self._bands)]
         counts = np.array([len(rows) for rows in textured])
         self._textured = np.concatenate(textured)

@@ -43,6 +43,9 @@ RETURN: Final = 0.5
 """Part of the limits within which the old scene must be to be taken as back: a scene at the very limit must not go to
 and fro, since every time it comes back the learning of the new one is dropped."""
 
+FOLLOW_STEP_S: Final = 0.5
+"""Seconds between frames that a scene is followed by, at least: it changes in minutes, and following costs time."""
+
 STANDS_FOR_S: Final = 1.0
 """Seconds that a frame stands for at most, or two steps of a slower camera: it tells nothing of a longer time before
 it, such as an outage."""
@@ -166,7 +169,7 @@ class FramePrefilter:
         """
         self.settings = settings
         self._watched = watched_cells(settings.masks, ROWS, COLUMNS)
-        if model is not None and not np.array_equal(model.watched, self._watched):
+        if model is not None and not np.array_equal(model.background.watched, self._watched):
             raise ValueError("the scene was learned with other masks")
         rule = settings.rule
         if model is not None and (model.calibration.n, model.calibration.m) != (rule.n, rule.m):
@@ -242,9 +245,11 @@ class FramePrefilter:
         return True
 
     def _follow(self, model: SceneModel, features: Floats, look: Look, t_ns: int) -> None:
-        elapsed_s = 0.0 if self._last_ns is None else max(t_ns - self._last_ns, 0) / NS
+        since_ns = None if self._last_ns is None else t_ns - self._last_ns
+        if since_ns is not None and 0 <= since_ns < FOLLOW_STEP_S * NS:
+            return
         self._last_ns = t_ns
-        step_s = min(elapsed_s, max(STANDS_FOR_S, 2 * model.frame_s))
+        step_s = min(max(since_ns or 0, 0) / NS, max(STANDS_FOR_S, 2 * model.frame_s))
         quickly, slowly = (-math.expm1(-step_s / time_s) for time_s in (self.settings.follow_s, self.settings.forget_s))
         followed = model.background.follow(features, look, quickly=quickly, slowly=slowly)
         self.model = replace(model, background=followed)

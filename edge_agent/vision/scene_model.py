@@ -57,8 +57,6 @@ class SceneModel:
     """What was learned of a scene."""
 
     background: Background
-    watched: Cells
-    """bool [ROWS, COLUMNS] blocks that no mask touched while learning; the limits hold for these."""
     lower: float
     """d2 up to which a frame is clear."""
     frame_s: float
@@ -73,20 +71,18 @@ class SceneModel:
             ValueError: they do not fit together, or are out of range.
         """
         self.background.check()
-        if self.background.mean.shape != (len(FEATURES), ROWS, COLUMNS) or self.watched.shape != (ROWS, COLUMNS):
+        if self.background.mean.shape != (len(FEATURES), ROWS, COLUMNS):
             raise ValueError(
                 f"expected a scene of {len(FEATURES)} features in {ROWS} x {COLUMNS} blocks, got "
-                f"{self.background.mean.shape} and {self.watched.shape}"
+                f"{self.background.mean.shape}"
             )
-        if self.watched.dtype != np.bool_ or not self.watched.any():
-            raise ValueError("expected truth values that say which blocks are watched, some of them true")
         _reachable(self.calibration)
         if not (0 <= self.lower < math.inf and 0 < self.frame_s < math.inf):
             raise ValueError(f"expected lower >= 0 and frame_s > 0, finite, got {self.lower} and {self.frame_s}")
 
     def look(self, features: Floats) -> Look:
         """Compare a frame, float32 [features, rows, columns], with the scene."""
-        return self.background.look(features, self.watched)
+        return self.background.look(features)
 
     def clear(self, look: Look) -> bool:
         """Whether nothing stands out in a frame; light as a whole does not count."""
@@ -102,7 +98,7 @@ class SceneModel:
             "features": np.array(FEATURES, np.str_),
             "mean": self.background.mean,
             "variance": self.background.variance,
-            "watched": self.watched,
+            "watched": self.background.watched,
             "lower": np.array(self.lower),
             "frame_s": np.array(self.frame_s),
             "calibration": np.array(json.dumps(self.calibration.to_dict()), np.str_),
@@ -135,9 +131,10 @@ class SceneModel:
                 raise ValueError(f"expected the features {FEATURES}, got {arrays['features']}")
             scene = cls(
                 background=Background(
-                    mean=arrays["mean"].astype(np.float64), variance=arrays["variance"].astype(np.float64)
+                    mean=arrays["mean"].astype(np.float64),
+                    variance=arrays["variance"].astype(np.float64),
+                    watched=arrays["watched"],
                 ),
-                watched=arrays["watched"],
                 lower=float(arrays["lower"]),
                 frame_s=float(arrays["frame_s"]),
                 calibration=Calibration.from_dict(calibration),
@@ -196,7 +193,6 @@ def learn_scene(
     )
     return SceneModel(
         background=Background.fit(features[steady], watched),
-        watched=watched,
         lower=max(float(np.quantile(distances, CLEAR_SHARE)), LEAST_CLEAR),
         frame_s=frame_s,
         calibration=_reachable(calibration),

@@ -125,6 +125,22 @@ def test_blocks_are_mean_luma_and_texture() -> None:
     assert texture[0, 0] == pytest.approx(steps[:4, :4].mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("height", [24, 96, 120, 224, 480, 1080])
+def test_texture_comes_from_five_rows_of_a_block_or_all_it_has_and_hardly_more(height: int) -> None:
+    rng, reducer = np.random.default_rng(0), BlockReducer(height, 64)
+    noisy = rng.integers(0, 255, (height, 64, 3), np.uint8)
+    told = []
+    for row in range(height):
+        one = noisy.copy()
+        one[row] = 0
+        told.append(bool((reducer.features(one)[1] != reducer.features(noisy)[1]).any()))
+    counts = [
+        sum(told[begin:end]) for begin, end in itertools.pairwise(round(height * i / ROWS) for i in range(ROWS + 1))
+    ]
+    assert min(counts) >= min(5, height // ROWS)
+    assert max(counts) <= 8
+
+
 def test_a_frame_of_a_very_high_image_does_not_overflow() -> None:
     white = np.full((ROWS * 300, 2 * COLUMNS, 3), 255, np.uint8)
     assert BlockReducer(*white.shape[:2]).features(white)[0] == pytest.approx(255.0)
@@ -308,7 +324,7 @@ def test_frames_are_measured_by_a_scene_that_was_learned_without_them() -> None:
     features = np.random.default_rng(0).normal(100, 10, (16, 2, ROWS, COLUMNS)).astype(np.float32)
     watched = np.ones((ROWS, COLUMNS), bool)
     background = Background.fit(features, watched)
-    seen = [background.look(frame, watched).strangeness.mean() for frame in features]
+    seen = [background.look(frame).strangeness.mean() for frame in features]
     unseen = [look.strangeness.mean() for look in unseen_looks(features, watched)]
     assert min(unseen) > max(seen)
     assert np.mean(unseen) > 1 > np.mean(seen)
@@ -403,6 +419,23 @@ def test_reading_time_that_runs_backwards_does_no_harm(scene: Scene) -> None:
 def test_another_frame_size_is_taken(scene: Scene, camera: Camera) -> None:
     larger = np.repeat(np.repeat(scene.frame(), 2, axis=0), 2, axis=1)
     assert camera.see(larger).t_ns == camera.t_ns
+
+
+def test_a_scene_is_followed_twice_a_second_and_as_far_at_any_rate(scene: Scene, learned: SceneModel) -> None:
+    light, seconds = 1.1, 30
+    followed = {}
+    for rate_hz in (1, 4, 25):
+        camera = Camera(model=learned)
+        models = []
+        for _ in range(seconds * rate_hz):
+            camera.see(scene.frame(light), rate_hz=rate_hz)
+            models.append(camera.prefilter.model)
+        taken = sum(before is not after for before, after in itertools.pairwise([learned, *models]))
+        assert taken <= 2 * seconds + 1
+        followed[rate_hz] = models[-1].background.mean[0].mean() / learned.background.mean[0].mean() - 1
+    assert followed[4] == pytest.approx(followed[25], rel=0.1)
+    assert followed[4] == pytest.approx(followed[1], rel=0.1)
+    assert followed[4] == pytest.approx((light - 1) * (1 - np.exp(-seconds / SETTINGS.follow_s)), rel=0.2)
 
 
 def test_a_restart_goes_on_watching_with_what_was_learned(scene: Scene, camera: Camera, tmp_path: Path) -> None:
