@@ -164,6 +164,11 @@ def _affine(root: Any, names: list[str], frame: int, tensor: int) -> Any:
 
 def _constant(root: Any, tensor: Any, name: str) -> float:
     values = np.unique(_values(root, tensor))
+    if not len(values):
+        raise Refused(
+            f"the {name} of the normalisation depends on the frame, which an Edge TPU cannot begin with: fit without "
+            "evening out the light (light = 1 beside the layers)"
+        )
     if len(values) != 1:
         raise Refused(
             f"the {name} of the normalisation has {len(values)} different constants: an Edge TPU takes one scale for "

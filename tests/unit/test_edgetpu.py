@@ -29,10 +29,15 @@ def quantized(graph: Graph, tensor: int, scale: float, zero: int) -> int:
 
 
 def small(
-    *, centre=(127.0,), factor: float = 1 / 128, residual: bool = False, masked: bool = False
+    *,
+    centre=(127.0,),
+    factor: float = 1 / 128,
+    residual: bool = False,
+    masked: bool = False,
+    evened: bool = False,
 ) -> tuple[bytes, FrameFace]:
     """CAST, SUB, MUL, QUANTIZE, a 1 x 1 convolution in int8, DEQUANTIZE, SUM; `residual`: and the sum of the front;
-    `masked`: the upper half is black."""
+    `masked`: the upper half is black; `evened`: multiplied by the mean of the frame."""
     graph = Graph()
     frame = graph.tensor(1, H, W, 3, kind=TYPE.UINT8)
     shape = (1, H, W, 3)
@@ -42,6 +47,12 @@ def small(
         which = graph.tensor(1, H, W, 1, data=watched)
         product = OPTIONS.MulOptions, schema.MulOptionsT()
         cast = graph.operator(OPERATOR.MUL, [cast, which], graph.tensor(*shape), product)
+    if evened:
+        reducer, axes = schema.ReducerOptionsT(), graph.tensor(4, kind=TYPE.INT32, data=np.arange(4, dtype=np.int32))
+        reducer.keepDims = True
+        mean = graph.operator(OPERATOR.MEAN, [cast, axes], graph.tensor(1, 1, 1, 1), (OPTIONS.ReducerOptions, reducer))
+        product = OPTIONS.MulOptions, schema.MulOptionsT()
+        cast = graph.operator(OPERATOR.MUL, [cast, mean], graph.tensor(*shape), product)
     middle = graph.tensor(*np.shape(centre), data=np.array(centre, np.float32))
     off = graph.operator(OPERATOR.SUB, [cast, middle], graph.tensor(*shape), (OPTIONS.SubOptions, schema.SubOptionsT()))
     gain = graph.tensor(1, data=np.array([factor], np.float32))
@@ -121,6 +132,12 @@ def test_a_normalisation_that_differs_between_channels_is_refused():
 def test_a_normalisation_without_a_pixel_that_stands_for_0_is_refused():
     model, _ = small(centre=(300.0,))
     with pytest.raises(Refused, match="leaves out 0"):
+        with_integer_input(model)
+
+
+def test_light_that_is_evened_out_is_refused_with_what_to_set():
+    model, _ = small(evened=True)
+    with pytest.raises(Refused, match=r"depends on the frame.*light = 1"):
         with_integer_input(model)
 
 

@@ -3,13 +3,15 @@
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from training.images.backbone import EfficientNetLite0
 from training.images.detector import FrameSet, ImageData
 from training.images.detectors.padim import Padim, PadimSettings
 from training.images.gaussians import NOISE, Gaussians, Moments, random_projection, smoothing, whitening, whitening_of
 from training.images.levels import MapSettings
-from training.images.patches import FeatureSettings, Patches
+from training.images.light import Light
+from training.images.patches import LIGHT, FeatureSettings, Patches
 from training.recipe import TrainingSettings
 
 SIZE, DEFECT = 64, slice(32, 48)
@@ -47,8 +49,10 @@ def fitted(backbone, normal):
     return fit(backbone, normal)
 
 
-def fit(backbone: EfficientNetLite0, normal: FrameSet, *, tiles: int = 1, **settings: object) -> Padim:
-    features = FeatureSettings(layers=LAYERS, grid_stride=8, tiles=tiles)
+def fit(
+    backbone: EfficientNetLite0, normal: FrameSet, *, tiles: int = 1, light: float = LIGHT, **settings: object
+) -> Padim:
+    features = FeatureSettings(layers=LAYERS, grid_stride=8, tiles=tiles, light=light)
     detector = Padim(PadimSettings(features=features, **settings), TrainingSettings(), SIZE, SIZE)
     detector.backbone = backbone
     detector.fit(ImageData(normal=normal, stopping=FrameSet((), SIZE, SIZE)), progress=False)
@@ -157,7 +161,7 @@ def test_smoothing_keeps_a_flat_map_flat_up_to_its_rim():
 
 def test_the_map_is_the_smoothed_distance(backbone, normal):
     detector = fit(backbone, normal, shrinkage=0.5, rank=64, tail=0.0, tolerance=0.0)
-    patches = Patches(detector.settings.features, SIZE, SIZE, backbone)
+    patches = Patches(detector.settings.features, SIZE, SIZE, backbone, normal.batches())
     seen = *patches.batches(normal, progress=False), *patches.rounded_batches(normal, progress=False)
     features, x = np.concatenate(seen), patches.graph(defective_frame()).numpy().astype(np.float64)
     along = smoothing(8, detector.settings.map.smoothing_px / 8)
@@ -191,6 +195,29 @@ def test_what_normal_frames_rarely_do_is_less_strange_the_more_their_tails_count
         return float(outputs(detector, again)["score"][0] / outputs(detector, frames(1, seed=5))["score"][0])
 
     assert ratio(3.0) < 0.85 * ratio(0.0)
+
+
+def test_a_frame_in_a_little_less_light_is_as_usual(backbone, normal):
+    usual = frames(1, seed=5)
+    darker = np.rint(0.85 * usual).astype(np.uint8)
+    apart = {}
+    for limit in (LIGHT, 1.0):
+        features = FeatureSettings(layers=LAYERS, grid_stride=8, light=limit)
+        patches = Patches(features, SIZE, SIZE, backbone, normal.batches())
+        apart[limit] = np.abs(patches.graph(tf.constant(darker)) - patches.graph(tf.constant(usual))).mean()
+    assert apart[LIGHT] < 0.4 * apart[1.0]
+
+
+def test_all_tiles_of_a_frame_are_seen_in_the_light_of_the_whole(backbone, normal):
+    darker = np.rint(0.85 * frames(1, seed=5)).astype(np.uint8)
+    seen, plain = (
+        Patches(
+            FeatureSettings(layers=LAYERS, grid_stride=8, tiles=2, light=limit), SIZE, SIZE, backbone, normal.batches()
+        )
+        for limit in (LIGHT, 1.0)
+    )
+    evened = Light.fit(normal.batches(), LIGHT).graph(tf.constant(darker))
+    np.testing.assert_allclose(seen.graph(tf.constant(darker)), plain.graph(evened), atol=1e-4)
 
 
 def test_tiles_share_one_model_and_make_one_map(backbone, normal, fitted):
@@ -242,6 +269,8 @@ def test_settings_that_give_no_gaussians_are_refused(settings, message):
         ({"layers": ()}, "layers must be some of"),
         ({"grid_stride": 5}, "grid_stride must be one of"),
         ({"tiles": 0}, "tiles must be at least 1"),
+        ({"light": 0.8}, "light must be a factor from 1 to 4"),
+        ({"light": 5.0}, "light must be a factor from 1 to 4"),
     ],
 )
 def test_features_that_cannot_be_had_are_refused(settings, message):

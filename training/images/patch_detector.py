@@ -57,7 +57,7 @@ class PatchDetector(ImageDetector[S]):
         """
         if len(frames) < self.least_frames:
             raise ValueError(f"expected {self.least_frames} normal frames or more, got {len(frames)}")
-        self._patches = Patches(self.settings.features, self.height, self.width, self.backbone)
+        self._patches = Patches(self.settings.features, self.height, self.width, self.backbone, frames.batches())
 
     def _seen(self, frames: FrameSet, *, progress: bool) -> Iterator[Doubles]:
         """Features of the frames as float32 gives them, then as int8 does, in the same batches."""

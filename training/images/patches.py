@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,16 @@ from edge_agent.contract.records import Doubles
 from training.graph import FRONT, HEAD
 from training.images.backbone import BLOCKS, EfficientNetLite0
 from training.images.detector import FrameSet
-from training.images.folders import BATCH
+from training.images.folders import BATCH, Pixels
+from training.images.light import Light
 from training.images.rounding import MOST_SAMPLES, RoundedBackbone
+
+LIGHT = 1.25
+"""Usual factor of light that is evened out: lamps age and the sun moves by as much, defects that darken a part darken
+it more."""
+
+MOST_LIGHT = 4.0
+"""Largest factor of light that is evened out: in the dark a camera's noise is all that would be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +36,9 @@ class FeatureSettings:
     tiles: int = 1
     """The frame is cut into so many rows and columns, and each tile is judged by the same model, which stays as small
     as that of one tile: for small defects on large, even surfaces."""
+    light: float = LIGHT
+    """Factor by which the light of a frame may differ and is evened out; more stands out. 1: all of it does, and for an
+    Edge TPU, which cannot begin with that."""
 
     def __post_init__(self) -> None:
         """Refuse what gives no features."""
@@ -37,6 +48,8 @@ class FeatureSettings:
             raise ValueError(f"grid_stride must be one of {strides} pixels, got {self.grid_stride}")
         if self.tiles < 1:
             raise ValueError(f"tiles must be at least 1, got {self.tiles}")
+        if not 1 <= self.light <= MOST_LIGHT:
+            raise ValueError(f"light must be a factor from 1 to {MOST_LIGHT:g}, got {self.light}")
 
     @property
     def channels(self) -> int:
@@ -57,14 +70,29 @@ class FeatureSettings:
 class Patches:
     """Frames to features and back to a map."""
 
-    def __init__(self, settings: FeatureSettings, height: int, width: int, backbone: EfficientNetLite0 | None) -> None:
-        """Fold the weights; `backbone` None: of the installed package.
+    def __init__(
+        self,
+        settings: FeatureSettings,
+        height: int,
+        width: int,
+        backbone: EfficientNetLite0 | None,
+        normal: Iterable[Pixels],
+    ) -> None:
+        """Fold the weights and learn the light.
+
+        Args:
+            settings: which features.
+            height: pixels of a frame.
+            width: pixels of a frame.
+            backbone: None: of the installed package.
+            normal: batches uint8 [b, H, W, 3] of normal frames, which tell what light is usual.
 
         Raises:
             DataError: the weights are not installed.
         """
         self._settings = settings
         self._backbone = backbone or EfficientNetLite0(layers=settings.layers)
+        self._light = Light.fit(normal, settings.light) if settings.light > 1 else None
         self._rounded: RoundedBackbone | None = None
         self._spec = tf.TensorSpec((None, height, width, 3), tf.uint8)
         self._tile = height // settings.tiles, width // settings.tiles
@@ -97,6 +125,9 @@ class Patches:
         return self._features(self._backbone.graph(tiles))
 
     def _tiles(self, frames: tf.Tensor) -> tf.Tensor:
+        """Tiles of frames in the usual light."""
+        if self._light is not None:
+            frames = self._light.graph(frames)
         return tf.concat([tile for row in self._cut(frames, 1) for tile in self._cut(row, 2)], axis=0)
 
     def _features(self, outputs: list[tf.Tensor]) -> tf.Tensor:

@@ -22,7 +22,7 @@ from training.covariance import LEAST_VARIANCE, best_shrinkage
 from training.graph import HEAD, Outputs
 from training.images.detector import Curves, ImageData
 from training.images.patch_detector import PatchDetector
-from training.images.patches import FeatureSettings
+from training.images.patches import LIGHT, FeatureSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +33,20 @@ class PooledGaussianSettings:
     """Blocks of EfficientNet-Lite0 whose outputs are averaged, 0 to 15, rising."""
     directions: int = 64
     """Of largest variance, each with a variance of its own; all others share one. Fewer than the normal frames."""
+    light: float = LIGHT
+    """Factor by which the light of a frame may differ and is evened out; more stands out. 1: all of it does, and for an
+    Edge TPU, which cannot begin with that."""
 
     def __post_init__(self) -> None:
         """Refuse what gives no Gaussian."""
-        FeatureSettings(layers=self.layers)
+        _ = self.features
         if self.directions < 1:
             raise ValueError(f"directions must be at least 1, got {self.directions}")
 
     @property
     def features(self) -> FeatureSettings:
         """Those of the coarsest grid: averages over finer ones are the same."""
-        return FeatureSettings(layers=self.layers, grid_stride=32)
+        return FeatureSettings(layers=self.layers, grid_stride=32, light=self.light)
 
 
 class PooledGaussian(PatchDetector[PooledGaussianSettings]):
