@@ -281,8 +281,10 @@ def read_arrays(path: Path, expected: Mapping[str, tuple[type[np.generic], tuple
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
+            if missing := [name for name in expected if name not in archive]:
+                raise RunError(f"{path} has no {', '.join(missing)}: it is of another version, fit again with this one")
             arrays = {name: archive[name] for name in expected}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     lengths: dict[int | str, int] = {}
     for name, (kind, shape) in expected.items():

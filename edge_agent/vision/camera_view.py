@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from edge_agent.contract.arrays import read_npz, write_npz
 from edge_agent.contract.records import Doubles, Floats
 from edge_agent.errors import ManifestError
+from edge_agent.vision.background import WHITE
 from edge_agent.vision.median import median
 
 Phases = NDArray[np.complex64 | np.complex128]
@@ -84,6 +85,9 @@ MOVED_SHARE: Final = 0.7
 
 TREMBLE: Final = 1
 """Pixels of the image at half its size that a view may shift and still count as still: a mast in the wind."""
+
+ROUNDING: Final = 0.01
+"""Levels by which the luma of a white picture may lie above white."""
 
 COARSEST: Final = 0.25
 """Spatial frequencies above this, in cycles a pixel, are noise and edges between pixels: damped as by a Gaussian."""
@@ -201,6 +205,8 @@ class Reference:
         cells = HEIGHT // CELL, WIDTH // CELL
         if sizes != ((HEIGHT, WIDTH), cells) or not (np.isfinite(luma).all() and np.isfinite(detail).all()):
             raise ValueError(f"expected finite luma of {HEIGHT} x {WIDTH} and detail of {cells}, got {sizes}")
+        if luma.min() < 0 or luma.max() > WHITE + ROUNDING or detail.min() < 0:
+            raise ValueError(f"expected luma of 0 to {WHITE:g} and detail of 0 or more, got {luma.min()}..{luma.max()}")
         if structured.ndim != 1 or not np.isin(structured, np.arange(detail.size)).all():
             raise ValueError(f"expected structured cells below {detail.size}, got {structured}")
         means = _cell_means(luma)

@@ -344,6 +344,8 @@ def test_a_reference_outlives_a_restart():
     [
         {"luma": np.zeros((24, 32), np.float32)},
         {"luma": np.full((HEIGHT, WIDTH), np.nan, np.float32)},
+        {"luma": np.full((HEIGHT, WIDTH), 1e30, np.float32)},
+        {"luma": np.full((HEIGHT, WIDTH), -1, np.float32)},
         {"detail": np.zeros(3)},
         {"structured": np.array([5, 4000])},
         {"structured": None},
