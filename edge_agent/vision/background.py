@@ -78,7 +78,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Background:
-    """The usual scene. What every look needs of it alone is computed once."""
+    """The usual scene; no slots, since what every look needs of it alone is kept in a `cached_property`."""
 
     mean: Doubles
     """float64 [features, rows, columns], levels of 0..255."""

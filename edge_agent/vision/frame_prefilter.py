@@ -44,7 +44,8 @@ RETURN: Final = 0.5
 and fro, since every time it comes back the learning of the new one is dropped."""
 
 FOLLOW_STEP_S: Final = 0.5
-"""Seconds between frames that a scene is followed by, at least: it changes in minutes, and following costs time."""
+"""Least seconds between two frames that a scene is followed by, at most `STANDS_FOR_S`: it changes in minutes, and
+following costs time."""
 
 STANDS_FOR_S: Final = 1.0
 """Seconds that a frame stands for at most, or two steps of a slower camera: it tells nothing of a longer time before
@@ -245,11 +246,11 @@ class FramePrefilter:
         return True
 
     def _follow(self, model: SceneModel, features: Floats, look: Look, t_ns: int) -> None:
-        since_ns = None if self._last_ns is None else t_ns - self._last_ns
-        if since_ns is not None and 0 <= since_ns < FOLLOW_STEP_S * NS:
+        elapsed_ns = 0 if self._last_ns is None else t_ns - self._last_ns
+        if self._last_ns is not None and 0 <= elapsed_ns < FOLLOW_STEP_S * NS:
             return
         self._last_ns = t_ns
-        step_s = min(max(since_ns or 0, 0) / NS, max(STANDS_FOR_S, 2 * model.frame_s))
+        step_s = min(max(elapsed_ns, 0) / NS, max(STANDS_FOR_S, 2 * model.frame_s))
         quickly, slowly = (-math.expm1(-step_s / time_s) for time_s in (self.settings.follow_s, self.settings.forget_s))
         followed = model.background.follow(features, look, quickly=quickly, slowly=slowly)
         self.model = replace(model, background=followed)

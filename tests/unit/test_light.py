@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from training.graph import ScoreGraph
 from training.images.light import Light, white
+from training.images.masking import masked
 
 
 def picture(level: float = 100.0, size: int = 64) -> np.ndarray:
@@ -14,16 +16,40 @@ def picture(level: float = 100.0, size: int = 64) -> np.ndarray:
     return frame.astype(np.uint8)
 
 
-def test_white_is_the_luma_of_the_brightest_fifth_of_the_blocks():
-    frame = picture(200)
+def test_white_is_the_luma_that_a_tenth_of_the_blocks_exceed():
+    frame = np.repeat(np.repeat(np.arange(100, 200).reshape(10, 10), 16, axis=0), 16, axis=1)
+    frame = np.stack([frame] * 3, axis=2)[np.newaxis].astype(np.uint8)
+    assert white(tf.constant(frame)).numpy() == pytest.approx([189], rel=1e-5)
     frame[..., 0] = 0
-    assert white(tf.constant(frame)).numpy() == pytest.approx([200 * (1 - 0.299)], rel=1e-5)
+    assert white(tf.constant(frame)).numpy() == pytest.approx([189 * (1 - 0.299)], rel=1e-5)
 
 
-def test_a_glint_is_no_light():
-    frame = picture(100)
-    frame[:, 32:36, 32:36] = 255
-    assert white(tf.constant(frame)).numpy()[0] < 105
+def test_something_bright_is_no_light():
+    frame = picture(100, size=160)
+    frame[:, :48, :32] = 255
+    assert white(tf.constant(frame)).numpy() == pytest.approx([100], rel=1e-5)
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 6, 8])
+def test_white_does_not_depend_on_the_phase_of_a_regular_texture(period):
+    columns = np.arange(64)
+    for shift in range(period):
+        stripes = np.where((columns + shift) % period < period // 2, 200, 40).astype(np.uint8)
+        frame = np.broadcast_to(stripes[np.newaxis, np.newaxis, :, np.newaxis], (1, 64, 64, 3))
+        usual = 40 + 160 * (period // 2) / period
+        assert white(tf.constant(frame)).numpy() == pytest.approx([usual], rel=0.15)
+
+
+def test_what_moves_under_a_mask_changes_no_light():
+    graph = ScoreGraph(
+        function=lambda frame: {"seen": Light(usual=100.0, limit=1.25).graph(frame)}, inputs={"frame": (1, 64, 64, 3)}
+    )
+    seen = masked(graph, (((0.0, 0.0), (0.4, 0.0), (0.4, 1.0), (0.0, 1.0)),))
+    frame = picture(90)[:, :, ::-1].copy()
+    moved = frame.copy()
+    moved[:, :, :24] = 255
+    one, other = (seen.function(frame=tf.constant(each))["seen"].numpy() for each in (frame, moved))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_white_of_a_batch_is_that_of_each_frame():

@@ -18,8 +18,7 @@ from training.images.light import Light
 from training.images.rounding import MOST_SAMPLES, RoundedBackbone
 
 LIGHT = 1.25
-"""Usual factor of light that is evened out: lamps age and the sun moves by as much, defects that darken a part darken
-it more."""
+"""Usual limit of `FeatureSettings.light`: lamps age and the sun moves by as much."""
 
 MOST_LIGHT = 4.0
 """Largest factor of light that is evened out: in the dark a camera's noise is all that would be seen."""
@@ -37,8 +36,8 @@ class FeatureSettings:
     """The frame is cut into so many rows and columns, and each tile is judged by the same model, which stays as small
     as that of one tile: for small defects on large, even surfaces."""
     light: float = LIGHT
-    """Factor by which the light of a frame may differ and is evened out; more stands out. 1: all of it does, and for an
-    Edge TPU, which cannot begin with that."""
+    """Largest factor by which the light of a frame is evened out; what is beyond stands out. 1: nothing is evened out,
+    as an Edge TPU needs."""
 
     def __post_init__(self) -> None:
         """Refuse what gives no features."""
@@ -88,7 +87,7 @@ class Patches:
             normal: batches uint8 [b, H, W, 3] of normal frames, which tell what light is usual.
 
         Raises:
-            DataError: the weights are not installed.
+            DataError: the weights are not installed, or a normal frame cannot be read.
         """
         self._settings = settings
         self._backbone = backbone or EfficientNetLite0(layers=settings.layers)
@@ -116,7 +115,8 @@ class Patches:
 
     def _round(self, frames: FrameSet) -> RoundedBackbone:
         samples = frames.part(np.linspace(0, len(frames) - 1, min(len(frames), MOST_SAMPLES)).round().astype(int))
-        return RoundedBackbone(self._backbone, self._tiles(samples.array()).numpy())
+        tiles = np.concatenate([self._tiles(batch).numpy() for batch in samples.batches()])
+        return RoundedBackbone(self._backbone, tiles)
 
     def graph(self, frames: tf.Tensor) -> tf.Tensor:
         """Features [n tiles^2, P, channels] of frames [n, H, W, 3]; of one frame, its tiles row by row."""
@@ -127,7 +127,8 @@ class Patches:
     def _tiles(self, frames: tf.Tensor) -> tf.Tensor:
         """Tiles of frames in the usual light."""
         if self._light is not None:
-            frames = self._light.graph(frames)
+            with tf.name_scope(FRONT):
+                frames = self._light.graph(frames)
         return tf.concat([tile for row in self._cut(frames, 1) for tile in self._cut(row, 2)], axis=0)
 
     def _features(self, outputs: list[tf.Tensor]) -> tf.Tensor:

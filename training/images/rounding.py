@@ -27,9 +27,9 @@ MOST_SAMPLES = 64
 class RoundedBackbone:
     """The backbone as int8 computes it, on one tile at a time."""
 
-    def __init__(self, backbone: EfficientNetLite0, tiles: Pixels) -> None:
-        """Convert it; `tiles` uint8 [n, h, w, 3] set the ranges."""
-        self._normalise: Callable[[Pixels], Floats] = lambda pixels: backbone.normalised(pixels).numpy()
+    def __init__(self, backbone: EfficientNetLite0, tiles: Pixels | Floats) -> None:
+        """Convert it; `tiles` [n, h, w, 3] of 0..255 set the ranges."""
+        self._normalise: Callable[[Pixels | Floats], Floats] = lambda pixels: backbone.normalised(pixels).numpy()
         body = tf.function(lambda x: _named(backbone.body(x)), autograph=False)
         traced = body.get_concrete_function(tf.TensorSpec((1, *tiles.shape[1:]), tf.float32, name="x"))
         converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module())
@@ -40,8 +40,8 @@ class RoundedBackbone:
             self._interpreter = Interpreter(model_content=converter.convert(), num_threads=1)
             self._run = self._interpreter.get_signature_runner()
 
-    def __call__(self, tiles: Pixels) -> list[Floats]:
-        """Outputs of the layers, [n, h / stride, w / stride, channels] each, of tiles uint8 [n, h, w, 3]."""
+    def __call__(self, tiles: Pixels | Floats) -> list[Floats]:
+        """Outputs of the layers, [n, h / stride, w / stride, channels] each, of tiles [n, h, w, 3] of 0..255."""
         found = [self._run(x=self._normalise(tile[np.newaxis])) for tile in tiles]
         return [np.concatenate([each[name] for each in found]) for name in sorted(found[0])]
 

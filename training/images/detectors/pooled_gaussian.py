@@ -34,8 +34,8 @@ class PooledGaussianSettings:
     directions: int = 64
     """Of largest variance, each with a variance of its own; all others share one. Fewer than the normal frames."""
     light: float = LIGHT
-    """Factor by which the light of a frame may differ and is evened out; more stands out. 1: all of it does, and for an
-    Edge TPU, which cannot begin with that."""
+    """Largest factor by which the light of a frame is evened out; what is beyond stands out. 1: nothing is evened out,
+    as an Edge TPU needs."""
 
     def __post_init__(self) -> None:
         """Refuse what gives no Gaussian."""

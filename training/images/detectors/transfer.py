@@ -80,7 +80,8 @@ class Transfer(ImageDetector[TransferSettings]):
         """
         trained, watched = labelled_frames(data, self.training)
         keras.utils.set_random_seed(self.training.seed)
-        self._patches = Patches(self.settings.features, self.height, self.width, self.backbone, data.normal.batches())
+        normal = trained.frames[trained.defective[:, 0] == 0]
+        self._patches = Patches(self.settings.features, self.height, self.width, self.backbone, [normal])
         x = self._copies(trained.frames)
         wanted = np.tile(trained.defective, (self.settings.copies, 1))
         mean = x.mean(axis=(0, 1), dtype=np.float64)
