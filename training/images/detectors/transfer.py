@@ -26,7 +26,8 @@ from training.images.patches import FeatureSettings, Patches
 class TransferSettings:
     """`[detector]` of type `transfer`."""
 
-    features: FeatureSettings = field(default_factory=FeatureSettings)
+    features: FeatureSettings = field(default_factory=lambda: FeatureSettings(light=1.0))
+    """Light is not evened out: the changed copies of frames teach it."""
     copies: int = 4
     """Times that each frame is learned from, all but the first changed at random. Memory grows with it: 75 kB a copy
     of a frame of 224 x 224 with the usual features."""
