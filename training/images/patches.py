@@ -125,10 +125,9 @@ class Patches:
         return self._features(self._backbone.graph(tiles))
 
     def _tiles(self, frames: tf.Tensor) -> tf.Tensor:
-        """Tiles of frames in the usual light."""
+        """Tiles of frames in the usual light; in a graph, call it in scope `front`."""
         if self._light is not None:
-            with tf.name_scope(FRONT):
-                frames = self._light.graph(frames)
+            frames = self._light.graph(frames)
         return tf.concat([tile for row in self._cut(frames, 1) for tile in self._cut(row, 2)], axis=0)
 
     def _features(self, outputs: list[tf.Tensor]) -> tf.Tensor:
