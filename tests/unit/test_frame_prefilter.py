@@ -481,6 +481,17 @@ def test_a_scene_with_impossible_numbers_is_refused(camera: Camera) -> None:
             SceneModel.from_npz(dataclasses.replace(model, background=background).to_bytes())
 
 
+@pytest.mark.parametrize(
+    "watched",
+    [np.zeros((ROWS, COLUMNS), bool), np.ones((ROWS, COLUMNS)), np.ones((2, 2), bool)],
+    ids=["nothing", "numbers", "another grid"],
+)
+def test_a_scene_that_does_not_say_what_is_watched_is_refused(camera: Camera, watched: np.ndarray) -> None:
+    arrays = read_npz(camera.prefilter.model.to_bytes(), "scene.npz") | {"watched": watched}
+    with pytest.raises(ManifestError, match="which blocks are watched"):
+        SceneModel.from_npz(write_npz(arrays))
+
+
 @pytest.mark.parametrize("text", ["[" * 20_000, '{"a":' * 20_000, "{}", '{"threshold": NaN}'])
 def test_a_scene_whose_calibration_is_none_is_refused(camera: Camera, text: str) -> None:
     arrays = read_npz(camera.prefilter.model.to_bytes(), "scene.npz") | {"calibration": np.array(text)}
