@@ -24,6 +24,7 @@ from benchmarks.bundles import STATION, station_bundle, station_images, station_
 from benchmarks.figures import Figure, main, medians
 from benchmarks.service import running_agent, status
 from converters import flatbuffer
+from converters.frames.thresholds import calibrate_scorer
 from converters.runtimes import frame_face_of
 from edge_agent.camera_pipeline import CameraGraph, camera_pipeline, vision_of
 from edge_agent.contract.bundle import FrameBundle
@@ -91,13 +92,12 @@ def refused_int8(like: FrameGraphSpec) -> Graph:
     info, model = run.info, (run.path / "build" / "model_int8.tflite").read_bytes()
     facts = flatbuffer.check(model, "int8")
     face = frame_face_of("int8", facts, info.input, has_map=info.has_map, tells_kinds=info.tells_kinds)
-    scorer, rate = FrameScorer(model, face), info.decision.alarms_per_day
-    scored = [scorer.score(pixels) for pixels in run.validation]
+    thresholds = calibrate_scorer(run, FrameScorer(model, face), info.decision.alarms_per_day)
     spec = replace(
         like,
         **{each.name: getattr(face, each.name) for each in fields(face)},
-        calibration=run.calibrate(np.array([each.value for each in scored]), rate),
-        map_calibration=run.calibrate(np.array([np.max(each.map) for each in scored if each.map is not None]), rate),
+        calibration=thresholds.score,
+        map_calibration=thresholds.map,
     )
     return Graph(spec, model)
 

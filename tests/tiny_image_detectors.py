@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from training.graph import Outputs, ScoreGraph
+from training.image_artifacts import Optimism
 from training.images.detector import Curves, ImageData, ImageDetector
 from training.images.detectors import IMAGE_DETECTORS
 from training.images.kinds import told_apart
@@ -48,6 +49,22 @@ class Difference(ImageDetector[DifferenceSettings]):
         cell = self.settings.cell_px
         area = tf.reduce_mean(tf.nn.avg_pool2d(difference, cell, cell, "VALID"), axis=3)
         return {"score": tf.reduce_max(area, axis=[1, 2]), "map": area}
+
+
+class CrossedDifference(Difference):
+    """The same, fitted once more without each fold."""
+
+    crossed = True
+
+    def fit(self, data: ImageData, *, progress: bool) -> Curves:
+        super().fit(data, progress=progress)
+        if data.folds:
+            frames, folds = data.normal.array().astype(np.float32), np.array(data.folds)
+            without = np.array([frames[folds != fold].mean(axis=0) for fold in folds])
+            unseen, seen = (self._outputs(tf.abs(frames - mean)) for mean in (without, self.mean))
+            above = {name: (unseen[name] - seen[name]).numpy() for name in seen}
+            self.optimism = Optimism(scores=above["score"], maps=above["map"])
+        return {}
 
 
 class TrainedDifference(Difference):
@@ -111,6 +128,7 @@ class Change(Difference):
 
 CLASSES = {
     "difference": Difference,
+    "crossed": CrossedDifference,
     "trained": TrainedDifference,
     "labelled": LabelledDifference,
     "naming": NamingDifference,

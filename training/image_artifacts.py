@@ -3,7 +3,8 @@
     run.json          what the detector expects of its camera (`FrameRunInfo`); kind = "frame"
     graph/            SavedModel from `frame` to `score` and, where the detector has one, `map`: constants only, batch 1
     frames.npz        calibration uint8 [c, H, W, 3]   frames of the training part, for the ranges of int8
-                      validation uint8 [m, H, W, 3]    normal frames that the fit never saw, for thresholds
+                      validation uint8 [m, H, W, 3]    normal frames for thresholds
+                      optimism float32 [m], map_optimism float32 [m, h, w]   of these, where the fit saw them; else none
                       test uint8 [k, H, W, 3], test_labels bool [k]   some of the test part, defective ones among them
                       test_kinds int64 [k]   of these, the place of the kind in `input.classes`; -1: normal, or of none
     images.json       which images are in which part (`Parts`)
@@ -32,7 +33,7 @@ from edge_agent.contract.frame_manifest import FrameSpec
 from edge_agent.contract.frames import Pixels
 from edge_agent.contract.manifest import DecisionSpec
 from edge_agent.contract.prefilter import Mode
-from edge_agent.contract.records import NS, Doubles
+from edge_agent.contract.records import NS, Doubles, Floats
 from edge_agent.errors import ManifestError
 from training.artifacts import (
     FORMAT,
@@ -58,6 +59,33 @@ MOST_VALIDATION = 2048
 
 MOST_TEST = 128
 """Test frames in `frames.npz`, evenly over all: those that graphs are compared on, some 20 ms each in TensorFlow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Optimism:
+    """How much stranger frames are to fits that left them out than to the one that ships, which learned from them all.
+
+    It is measured on the float graph and added to what any graph gives for these frames: so thresholds stand on all
+    normal frames, and no frame is lost to the fit.
+
+    Sources: B. Efron, "Estimating the error rate of a prediction rule: improvement on cross-validation", J. American
+    Statistical Association 78 (1983); of thresholds from fits that leave frames out R. Barber, E. Candes, A. Ramdas and
+    R. Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 49 (2021).
+    """
+
+    scores: Floats
+    """float32 [m], in the unit of the scores."""
+    maps: Floats | None
+    """float32 [m, h, w]; None without a map."""
+
+    def of(self, places: Sequence[int]) -> Optimism:
+        """Of some of the frames."""
+        at = list(places)
+        return Optimism(scores=self.scores[at], maps=None if self.maps is None else self.maps[at])
+
+    def unseen(self, scores: Doubles, maps: Floats | None) -> tuple[Doubles, Floats | None]:
+        """What a graph gives for the frames, scores [m] and maps [m, h, w], as if the fit had not seen them."""
+        return scores + self.scores, maps if maps is None or self.maps is None else maps + self.maps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +116,7 @@ class Parts:
     defective: tuple[str, ...]
     """Defective ones that it learned from."""
     validation: tuple[str, ...]
-    """Normal ones that thresholds are set on."""
+    """Normal ones that thresholds are set on: the same as `training` where fits left each of them out in turn."""
     test: tuple[JudgedImage, ...]
     unreadable: tuple[str, ...]
     """Left out of every part."""
@@ -181,6 +209,8 @@ class FrameRun(RunFolder):
             {
                 "calibration": (np.uint8, ("c", *size)),
                 "validation": (np.uint8, ("m", *size)),
+                "optimism": (np.float32, ("o",)),
+                "map_optimism": (np.float32, ("p", "h", "w")),
                 "test": (np.uint8, ("k", *size)),
                 "test_labels": (np.bool_, ("k",)),
                 "test_kinds": (np.int64, ("k",)),
@@ -194,8 +224,14 @@ class FrameRun(RunFolder):
 
     @property
     def validation(self) -> Pixels:
-        """uint8 [m, H, W, 3], normal, never seen by the fit."""
+        """uint8 [m, H, W, 3], normal; those that the fit saw have an `optimism`."""
         return self._frames["validation"]
+
+    @property
+    def optimism(self) -> Optimism | None:
+        """Of the validation frames; None where the fit never saw them."""
+        scores, maps = self._frames["optimism"], self._frames["map_optimism"]
+        return Optimism(scores=scores, maps=maps if len(maps) else None) if len(scores) else None
 
     @property
     def test(self) -> Pixels:
@@ -221,12 +257,16 @@ def write_frames(
     test: Pixels,
     test_labels: NDArray[np.bool_],
     test_kinds: NDArray[np.int64] | None = None,
+    optimism: Optimism | None = None,
 ) -> None:
     """Write `frames.npz`; shapes as in `FrameRun`. Without `test_kinds` none is told."""
+    maps = None if optimism is None else optimism.maps
     np.savez_compressed(
         folder / "frames.npz",
         calibration=calibration,
         validation=validation,
+        optimism=np.empty(0, np.float32) if optimism is None else optimism.scores,
+        map_optimism=np.empty((0, 0, 0), np.float32) if maps is None else maps,
         test=test,
         test_labels=test_labels,
         test_kinds=np.full(len(test), -1) if test_kinds is None else test_kinds,

@@ -159,6 +159,9 @@ IMAGES_TUNED: dict[str, dict[str, dict[str, Any]]] = {
 """Settings other than the defaults, by image detector and table: frame, detector, training. What is trained from
 nothing takes minutes on two cores at these sizes, and four times as long at twice the side."""
 
+NOT_IN_FOLDS = tuple(each.name for each in dataclasses.fields(ImagesSettings) if each.name != "folds")
+"""Settings of the images for detectors that are fitted once."""
+
 IMAGES_HEAD = """\
 {about}
 #
@@ -209,7 +212,7 @@ def image_ready_recipe(name: str) -> str:
     return "".join(
         [
             IMAGES_HEAD.format(about="\n".join(comment(" ".join(about))), type=name, name=name.replace("_", "-")),
-            table("[images]", ImagesSettings, {}),
+            table("[images]", ImagesSettings, {}, only=None if cls.crossed else NOT_IN_FOLDS),
             table("[frame]", FrameSettings, tuned.get("frame", {})),
             table("[detector]", cls.Settings, tuned.get("detector", {}), type_name=name),
             table("[training]", TrainingSettings, tuned.get("training", {}), only=trained),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from edge_agent.contract.records import NS, Stage
 from edge_agent.scoring.frame_interpreter import FrameScorer
 from edge_agent.vision.map_watch import MapWatch, Sighting, Thresholds
 from edge_agent.vision.regions import LocalisationSettings
+from training.image_artifacts import Optimism
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,10 @@ def backtest(
     bundle: FrameBundle,
     graph_format: str,
     frames: Pixels,
+    *,
     labels: NDArray[np.bool_] | None = None,
     kinds: NDArray[np.int64] | None = None,
+    optimism: Optimism | None = None,
 ) -> FrameBacktest:
     """Run one graph of a bundle over frames.
 
@@ -70,6 +73,7 @@ def backtest(
         frames: uint8 [n, H, W, 3], of a streaming detector in order of time.
         labels: bool [n], defective ones; None: all normal.
         kinds: int [n], which of the manifest's classes each is of; -1: of none; None: not told.
+        optimism: of frames that the fit saw, which are decided as if it had not.
 
     Raises:
         ScoringError: the graph does not run here.
@@ -78,6 +82,8 @@ def backtest(
     scorer = FrameScorer(bundle.graph(graph_format), graph, runtime="litert")
     warm_up = manifest.input.warm_up
     counted = [scorer.score(pixels) for pixels in frames][warm_up:]
+    if optimism is not None:
+        counted = [_unseen(each, optimism.of([at])) for at, each in enumerate(counted)]
     seen = sightings(manifest, graph, counted)
     alarmed = alarms(manifest, seen)
     defective = np.zeros(len(alarmed), bool) if labels is None else labels[warm_up:]
@@ -93,6 +99,12 @@ def backtest(
         known=known,
         named=named,
     )
+
+
+def _unseen(score: FrameScore, optimism: Optimism) -> FrameScore:
+    """What a graph gives for a frame that the fit saw, as if it had not."""
+    values, maps = optimism.unseen(np.array([score.value]), None if score.map is None else score.map[np.newaxis])
+    return replace(score, value=float(values[0]), map=None if maps is None else maps[0])
 
 
 def alarms(manifest: FrameManifest, seen: Sequence[Sighting]) -> NDArray[np.bool_]:

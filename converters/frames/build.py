@@ -158,9 +158,11 @@ def frame_backtests(bundle: FrameBundle, run: FrameRun) -> dict[str, dict[str, F
     results: dict[str, dict[str, FrameBacktest]] = {}
     for graph in bundle.manifest.graphs:
         if graph.format != EDGETPU:
-            by_data = results[graph.format.value] = {"validation": backtest(bundle, graph.format, run.validation)}
+            by_data = results[graph.format.value] = {
+                "validation": backtest(bundle, graph.format, run.validation, optimism=run.optimism)
+            }
             if len(run.test):
-                by_data["test"] = backtest(bundle, graph.format, run.test, run.test_labels, run.test_kinds)
+                by_data["test"] = backtest(bundle, graph.format, run.test, labels=run.test_labels, kinds=run.test_kinds)
     return results
 
 

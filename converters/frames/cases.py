@@ -1,8 +1,8 @@
 """Frames that a graph is quantized with and judged on.
 
-`samples` are training frames and set the ranges of int8. `FrameCases` are validation frames and test frames, of which
-the fit saw none, and are what parity is measured on: single frames, or for a streaming graph sequences of neighbours
-that it steps along from a fresh state.
+`samples` are training frames and set the ranges of int8. `FrameCases` are validation frames and test frames, and are
+what parity is measured on: single frames, or for a streaming graph sequences of neighbours that it steps along from a
+fresh state. Where the fit saw the validation frames, they are judged as if it had not.
 
 An int8 graph may be right on normal frames and blind to what is not. Where no test frame is defective, normal frames
 with a patch from elsewhere take the place of defects.
@@ -10,15 +10,16 @@ with a patch from elsewhere take the place of defects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.refusal import Refused
+from converters.running import Outputs
 from edge_agent.contract.frames import Pixels
-from training.image_artifacts import FrameRun, spread
+from training.image_artifacts import FrameRun, Optimism, spread
 
 N = TypeVar("N", bound=np.generic)
 
@@ -51,11 +52,27 @@ class FrameCases:
     """The strange ones are defective test frames; False: patched ones."""
     warm_up: int
     """Leading frames of a sequence that do not count."""
+    optimism: Optimism | None = None
+    """Of the first cases, which are validation frames; None where the fit saw none."""
 
     @property
     def counted(self) -> NDArray[np.bool_]:
         """`strange` [k, steps that count]."""
         return self.strange.reshape(len(self.inputs), -1)[:, self.warm_up :]
+
+    def unseen(self, given: Outputs) -> Outputs:
+        """What a graph gives for the cases, as if no fit had seen them."""
+        if self.optimism is None:
+            return given
+        seen = len(self.optimism.scores)
+        scores, maps = self.optimism.unseen(
+            given.scores[:seen].astype(np.float64), None if given.maps is None else given.maps[:seen]
+        )
+        return replace(
+            given,
+            scores=np.concatenate([scores.astype(np.float32), given.scores[seen:]]),
+            maps=None if maps is None or given.maps is None else np.concatenate([maps, given.maps[seen:]]),
+        )
 
 
 def samples(run: FrameRun) -> Pixels:
@@ -83,14 +100,15 @@ def cases(run: FrameRun) -> FrameCases:
 
 
 def _stills(run: FrameRun) -> FrameCases:
-    labels = run.test_labels
-    normal = np.concatenate([run.validation[spread(len(run.validation), CASES)], run.test[~labels]])
+    labels, chosen = run.test_labels, spread(len(run.validation), CASES)
+    normal = np.concatenate([run.validation[chosen], run.test[~labels]])
     strange = run.test[labels] if labels.any() else patched(normal[spread(len(normal), PATCHED)])
     return FrameCases(
         inputs=np.concatenate([normal, strange]),
         strange=np.arange(len(normal) + len(strange)) >= len(normal),
         labelled=bool(labels.any()),
         warm_up=0,
+        optimism=None if run.optimism is None else run.optimism.of(chosen),
     )
 
 

@@ -1,5 +1,6 @@
-"""Thresholds of score and map from the device's own scorer over normal frames that nothing was fitted to.
+"""Thresholds of score and map from the device's own scorer over normal frames, as if no fit had seen them.
 
+Where the fit learned from all frames, what having seen them is worth is added (`training.image_artifacts.Optimism`).
 Each graph has its own, since int8 moves scores a little. The threshold of maps is that of their largest watched cell.
 An Edge TPU rounds in ways that no other machine shows, so a graph for it gets the thresholds of its integers on the
 CPU, and these are provisional, however many frames set them.
@@ -16,8 +17,8 @@ from converters.refusal import Refused
 from converters.running import Inputs, run_cases
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.manifest import GraphFormat
-from edge_agent.contract.records import Floats
 from edge_agent.contract.zones import watched_cells
+from edge_agent.scoring.frame_interpreter import FrameScorer
 from training.image_artifacts import FrameRun
 
 
@@ -35,19 +36,32 @@ class FrameThresholds:
 
 
 def calibrate_graph(run: FrameRun, graph: FrameGraph, alarms_per_day: float) -> FrameThresholds:
+    """The thresholds that a graph ships with."""
+    found = calibrate_scorer(run, graph.scorer(), alarms_per_day)
+    if graph.face.format is not GraphFormat.EDGETPU:
+        return found
+    return FrameThresholds(score=_provisional(found.score), map=found.map and _provisional(found.map))
+
+
+def calibrate_scorer(run: FrameRun, scorer: FrameScorer, alarms_per_day: float) -> FrameThresholds:
     """Score the validation frames, for a streaming graph one after the other, and derive the thresholds."""
     frames: Inputs = run.validation[np.newaxis] if run.input.streaming else run.validation
-    given = run_cases(graph.scorer(), frames)
-    scores, peaks = given.scores.reshape(-1)[run.input.warm_up :], None
-    if given.maps is not None:
-        maps = given.maps.reshape(-1, *given.maps.shape[-2:])[run.input.warm_up :]
-        peaks = maps[:, watched_cells(run.input.masks, *maps.shape[1:])].max(axis=1)
+    given = run_cases(scorer, frames)
+    scores, peaks = given.scores.reshape(-1)[run.input.warm_up :].astype(np.float64), None
+    maps = None if given.maps is None else given.maps.reshape(-1, *given.maps.shape[-2:])[run.input.warm_up :]
+    if run.optimism is not None:
+        scores, maps = run.optimism.unseen(scores, maps)
+    if maps is not None:
+        peaks = maps[:, watched_cells(run.input.masks, *maps.shape[1:])].max(axis=1).astype(np.float64)
+    return FrameThresholds(
+        score=run.calibrate(scores, alarms_per_day),
+        map=None if peaks is None else run.calibrate(peaks, alarms_per_day),
+    )
 
-    def calibrated(values: Floats) -> Calibration:
-        made = run.calibrate(values.astype(np.float64), alarms_per_day)
-        return made.with_threshold(made.threshold) if graph.face.format is GraphFormat.EDGETPU else made
 
-    return FrameThresholds(score=calibrated(scores), map=None if peaks is None else calibrated(peaks))
+def _provisional(calibration: Calibration) -> Calibration:
+    """The same threshold, without a promise."""
+    return calibration.with_threshold(calibration.threshold)
 
 
 def time_covered(run: FrameRun, alarms_per_day: float) -> Calibration:

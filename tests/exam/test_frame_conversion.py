@@ -17,7 +17,8 @@ import pytest
 from converters import cli
 from converters.build import Options
 from converters.conversion import Child, Conversion
-from converters.frames.build import FrameBuild, build_frames
+from converters.frames.build import FrameBuild, build_frames, frame_backtests
+from converters.frames.thresholds import calibrate_graph
 from converters.refusal import Refused
 from converters.runtimes import DEFAULT_TFLITE_PYTHON
 from edge_agent.contract.bundle import FrameBundle
@@ -26,6 +27,7 @@ from edge_agent.contract.prefilter import Mode
 from edge_agent.scoring.frame_selection import choose_frame_graph
 from edge_agent.scoring.settings import ScoringSettings
 from tests.frame_runs import GRID, WARM_UP, frame_run
+from training.image_artifacts import FrameRun, Optimism, write_frames
 
 FORMATS = {"float32", "float16", "int8", "edgetpu"}
 PROVISIONAL = Options(provisional=True)
@@ -102,6 +104,31 @@ def test_score_and_map_of_each_graph_have_thresholds_of_their_own(stills: FrameB
     assert graphs["int8"].map_calibration.threshold != graphs["int8"].calibration.threshold
     assert graphs["edgetpu"].calibration.threshold == pytest.approx(graphs["int8"].calibration.threshold)
     assert graphs["edgetpu"].calibration.grade is Grade.PROVISIONAL
+
+
+def test_what_seeing_frames_is_worth_is_added_to_thresholds_and_decisions(stills: FrameBuild, tmp_path: Path) -> None:
+    run, count = stills.run, len(stills.run.validation)
+    above = Optimism(scores=np.full(count, 2, np.float32), maps=np.full((count, GRID, GRID), 3, np.float32))
+    above.scores[7] = above.maps[9] = 1e6
+    (tmp_path / "seen").mkdir()
+    for name in ("run.json", "graph"):
+        (tmp_path / "seen" / name).symlink_to(run.path / name)
+    write_frames(
+        tmp_path / "seen",
+        calibration=run.calibration,
+        validation=run.validation,
+        test=run.test,
+        test_labels=run.test_labels,
+        test_kinds=run.test_kinds,
+        optimism=above,
+    )
+    seen, graph = FrameRun.read(tmp_path / "seen"), stills.graphs["int8"]
+    known, found = (calibrate_graph(each, graph, 1.0) for each in (run, seen))
+    assert found.score.median == pytest.approx(known.score.median + 2, rel=1e-2)
+    assert found.map.median == pytest.approx(known.map.median + 3, rel=1e-2)
+    alarms = frame_backtests(FrameBundle.read(stills.data), seen)["int8"]
+    assert alarms["validation"].false_alarms >= 2
+    assert alarms["test"] == stills.backtests["int8"]["test"]
 
 
 def test_defects_are_found_as_the_device_decides(stills: FrameBuild) -> None:

@@ -57,7 +57,7 @@ def test_a_run_of_the_other_kind_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_run_without_an_array_of_this_version_says_to_fit_again(tmp_path: Path) -> None:
     frames = np.zeros((2, 32, 16, 3), np.uint8)
     np.savez(tmp_path / "frames.npz", calibration=frames, validation=frames, test=frames, test_labels=np.zeros(2, bool))
-    with pytest.raises(RunError, match=r"frames\.npz has no test_kinds: .* fit again"):
+    with pytest.raises(RunError, match=r"frames\.npz has no optimism, map_optimism, test_kinds: .* fit again"):
         _ = FrameRun(path=tmp_path, info=INFO).validation
 
 

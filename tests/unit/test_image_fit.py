@@ -86,6 +86,33 @@ def test_validation_and_test_images_are_not_among_those_fitted_on(run: FrameRun)
     assert not fitted_on & {*parts.validation, *(image.file for image in parts.test)}
 
 
+def test_with_folds_every_normal_image_is_learned_from_and_judged_by_a_fit_without_it(
+    run: FrameRun, tmp_path: Path
+) -> None:
+    crossed = fitted(Path(run.parts.folder), tmp_path / "run", "crossed", "folds = 28")
+    assert (len(crossed.parts.training), crossed.parts.validation) == (28, crossed.parts.training)
+    validation = evaluate_frames(crossed).float_graph.validation
+    frames = crossed.validation.astype(np.float32)
+    for place in (0, 9, 27):
+        apart = np.abs(frames[place] - np.delete(frames, place, axis=0).mean(axis=0))
+        cells = apart.reshape(SIDE // 4, 4, SIDE // 4, 4, 3).mean(axis=(1, 3, 4))
+        np.testing.assert_allclose(validation.maps[place], cells, rtol=1e-4)
+        assert validation.scores[place] == pytest.approx(cells.max(), rel=1e-4)
+    assert evaluate_frames(crossed).float_graph.calibration == crossed.calibrate(validation.scores)
+
+
+def test_the_report_says_what_the_threshold_has_seen(run: FrameRun, tmp_path: Path) -> None:
+    crossed = fitted(Path(run.parts.folder), tmp_path / "run", "crossed")
+    told = [write_frame_report(each, evaluate_frames(each)) for each in (run, crossed)]
+    assert "from 4 normal images that the fit never saw" in told[0]
+    assert "from 28 normal images, each scored by a fit without it" in told[1]
+
+
+def test_without_folds_a_share_is_held_back(run: FrameRun, tmp_path: Path) -> None:
+    held = fitted(Path(run.parts.folder), tmp_path / "run", "crossed", "folds = 0")
+    assert (held.optimism, held.parts) == (None, run.parts)
+
+
 def test_the_same_recipe_and_images_give_the_same_run(run: FrameRun, tmp_path: Path) -> None:
     again = fitted(Path(run.parts.folder), tmp_path / "again")
     assert again.parts == run.parts
@@ -350,6 +377,7 @@ def test_a_fit_that_fails_leaves_no_run_and_keeps_the_one_before(
         (("height = 32", "height = 8"), "at least 16 pixels, got 8"),
         (("[frame]", "interval_s = 0\n[frame]"), "interval_s must be above 0"),
         (("[frame]", "validation_share = 1\n[frame]"), "must be a share between 0 and 1"),
+        (("[frame]", "folds = 1\n[frame]"), "folds must be 0, or 2 or more, got 1"),
         (("[frame]", "masks = [[[0, 0], [2, 0], [0, 1]]]\n[frame]"), r"masks\[0\]"),
     ],
 )

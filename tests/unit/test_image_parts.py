@@ -1,5 +1,6 @@
 """Which images are for what, and what cannot be read."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.image_folders import mvtec_folder, picture, plain_folder, sequence_fo
 from training.data import DataError
 from training.images import folders
 from training.images.folders import ImageFolder, Layout, read_folder
-from training.images.parts import ImageParts, split_images
+from training.images.parts import MANY_IMAGES, ImageParts, split_images
 from training.images.stock import readable, repeated, take_stock
 
 USUAL = {
@@ -45,6 +46,22 @@ def test_every_normal_image_is_in_one_part(tmp_path: Path) -> None:
 def test_the_parts_follow_the_seed_alone() -> None:
     assert split(folder(100)) == split(folder(100))
     assert split(folder(100)).validation != split(folder(100), seed=1).validation
+
+
+def test_in_folds_every_normal_image_is_learned_from_and_left_out_once() -> None:
+    found = split(folder(23), folds=5)
+    assert found.training == found.validation == folder(23).train
+    assert sorted(Counter(found.folds).items()) == [(0, 5), (1, 5), (2, 5), (3, 4), (4, 4)]
+    assert found.stopping == ()
+    assert split(folder(23), folds=5) == found
+    assert split(folder(23), folds=5, seed=1).folds != found.folds
+
+
+@pytest.mark.parametrize(
+    "images", [folder(100, layout=Layout.SEQUENCE), folder(MANY_IMAGES), folder(7)], ids=["neighbours", "many", "few"]
+)
+def test_where_folds_do_not_serve_a_part_is_held_back(images: ImageFolder) -> None:
+    assert split(images, folds=2) == split(images)
 
 
 def test_those_of_a_sequence_are_cut_in_order_of_time() -> None:

@@ -1,13 +1,17 @@
 """Gaussians at every position: their parts against numpy, and the detector's graph against its definition."""
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from training.images import frame_features
 from training.images.backbone import EfficientNetLite0
 from training.images.detector import FrameSet, ImageData
 from training.images.detectors.padim import Padim, PadimSettings
+from training.images.frame_features import FrameFeatures
 from training.images.gaussians import NOISE, Gaussians, Moments, random_projection, smoothing, whitening, whitening_of
 from training.images.levels import MapSettings
 from training.images.light import Light
@@ -247,6 +251,57 @@ def test_the_graph_takes_a_frame_of_bytes(fitted):
 def test_too_few_frames_are_refused(backbone, normal):
     with pytest.raises(ValueError, match="4 normal frames or more, got 3"):
         fit(backbone, FrameSet(normal.paths[:3], SIZE, SIZE))
+
+
+def with_folds(backbone: EfficientNetLite0, normal: FrameSet, folds: tuple[int, ...], *, tiles: int = 1) -> Padim:
+    detector = Padim(
+        PadimSettings(features=FeatureSettings(layers=LAYERS, grid_stride=8, tiles=tiles)),
+        TrainingSettings(),
+        SIZE,
+        SIZE,
+    )
+    detector.backbone = backbone
+    detector.fit(ImageData(normal=normal, stopping=FrameSet((), SIZE, SIZE), folds=folds), progress=False)
+    return detector
+
+
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_optimism_is_what_a_fit_without_the_frame_gives_above_what_this_one_gives(backbone, normal, tiles):
+    folds = tuple(np.random.default_rng(0).permutation(20) % 3)
+    detector = with_folds(backbone, normal, folds, tiles=tiles)
+    without = copy.copy(detector)
+    features = FrameFeatures(detector._patches, normal, progress=False)
+    without.learn(features.part(np.flatnonzero(np.array(folds) != folds[6])))
+    frame = normal.array()[6:7]
+    own, unseen = (outputs(each, frame) for each in (detector, without))
+    found = detector.optimism
+    assert found.scores[6] != 0
+    np.testing.assert_allclose(found.scores[6], (unseen["score"] - own["score"])[0], rtol=1e-3)
+    np.testing.assert_allclose(found.maps[6], (unseen["map"] - own["map"])[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_frame_is_as_strange_unseen_as_new_ones_are(backbone, normal):
+    detector = with_folds(backbone, normal, tuple(np.arange(20) % 5))
+    seen, new = (
+        np.median([outputs(detector, frame[np.newaxis])["score"][0] for frame in each])
+        for each in (normal.array(), frames(20, seed=5))
+    )
+    unseen = np.median(
+        [outputs(detector, frame[np.newaxis])["score"][0] for frame in normal.array()] + detector.optimism.scores
+    )
+    assert seen < 0.8 * new
+    assert unseen == pytest.approx(new, rel=0.1)
+
+
+def test_features_that_are_not_kept_are_computed_anew_and_are_the_same(backbone, normal, fitted, monkeypatch):
+    monkeypatch.setattr(frame_features, "MOST_KEPT", 0)
+    again = fit(backbone, normal)
+    np.testing.assert_array_equal(again._gaussians.own, fitted._gaussians.own)
+    part = FrameFeatures(again._patches, normal, progress=False).part(np.array([3, 1]))
+    monkeypatch.undo()
+    kept = FrameFeatures(again._patches, normal, progress=False).part(np.array([3, 1]))
+    for one, other in zip(part.both(), kept.both(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from training.images.detectors.memory import Memory, MemorySettings, farthest, n
 from training.images.detectors.padim import PadimSettings
 from training.images.detectors.padim_small import PadimSmallSettings
 from training.images.detectors.pooled_gaussian import PooledGaussian, PooledGaussianSettings, root_of_precision
+from training.images.frame_features import FORMATS, FrameFeatures
 from training.images.gaussians import steadiest, whitening_of
-from training.images.patch_detector import FORMATS
 from training.images.patches import FeatureSettings
 from training.recipe import TrainingSettings
 
@@ -102,7 +102,8 @@ def test_a_memory_is_alike_with_and_without_kernels_where_a_frame_is_as_one_it_k
 
 
 def test_a_memory_keeps_the_directions_that_int8_rounds_least(memory, normal):
-    exact, rounded = memory._normal_patches(normal, np.random.default_rng(0), progress=False)
+    features = FrameFeatures(memory._patches, normal, progress=False)
+    exact, rounded = memory._normal_patches(features, np.random.default_rng(0))
     errors, everything = rounded - exact, whitening_of(np.cov(np.concatenate([exact, rounded]).T))
     kept, usual = (((errors @ directions) ** 2).mean() for directions in (memory._projection, everything))
     assert memory._projection.shape[1] < len(everything)

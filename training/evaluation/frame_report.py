@@ -58,9 +58,10 @@ def render(run: FrameRun, evaluation: FrameEvaluation) -> str:
 
 def grade_words(run: FrameRun, calibration: Calibration) -> str:
     """The threshold and what it stands on."""
+    unseen = " that the fit never saw" if run.optimism is None else ", each scored by a fit without it"
     words = (
         f"threshold {calibration.threshold:.4g}, {calibration.grade} from "
-        f"{counted(len(run.parts.validation), 'normal image')} that the fit never saw, taken as one every "
+        f"{counted(len(run.parts.validation), 'normal image')}{unseen}, taken as one every "
         f"{duration(run.input.interval_s)}"
     )
     if calibration.grade is Grade.PROVISIONAL:
@@ -148,7 +149,7 @@ def _plots(run: FrameRun, evaluation: FrameEvaluation) -> list[Plot]:
     judged, truth = evaluation.float_graph, evaluation.truth
     calibration, validation = judged.calibration, strength(judged.validation.scores, judged.calibration)
     if judged.test is None:
-        words = "Normal images that the fit never saw; the threshold, at 1, comes from these."
+        words = "Normal images as a fit that never saw them scores them; the threshold, at 1, comes from these."
         return [Plot(title="Scores", svg=plots.histogram({"validation, normal": validation}), words=words)]
     test = strength(judged.test.scores, calibration)
     groups = {"validation, normal": validation, "test, normal": test[~truth], "test, defective": test[truth]}

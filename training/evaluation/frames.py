@@ -1,6 +1,6 @@
 """Figures of a run on images: threshold from its normal validation images, everything else from its test images.
 
-    validation images -> graph -> calibrate -> threshold and its grade, of score and of map
+    validation images -> graph, as if unseen -> calibrate -> threshold and its grade, of score and of map
     test images       -> graph -> ranking, what the threshold finds, kind by kind
 
 The graph is the float one in TensorFlow; others, such as those of a bundle on the device's runtime, can be judged
@@ -10,7 +10,7 @@ beside it, each by its own threshold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +196,9 @@ class Judge:
         """
         parts = self.run.parts
         validation = self._scored(graph, name, parts.validation)
+        if (optimism := self.run.optimism) is not None:
+            scores, maps = optimism.unseen(validation.scores, validation.maps)
+            validation = replace(validation, scores=scores, maps=maps)
         if not len(validation.scores):
             raise DataError(
                 f"the {len(parts.validation)} validation frames are all within the detector's warm-up of "

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_agent.contract.zones import Polygon
 from training.graph import ScoreGraph
+from training.image_artifacts import Optimism
 from training.images.folders import BATCH, Pixels, read_image
 from training.images.masking import blackened
 from training.recipe import TrainingSettings
@@ -69,7 +70,7 @@ class FrameSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageData:
-    """What a detector is fitted on: not the validation part, since thresholds are set on it."""
+    """What a detector is fitted on."""
 
     normal: FrameSet
     """Normal frames."""
@@ -79,6 +80,9 @@ class ImageData:
     """Defective frames of the training part, for detectors that need labels."""
     kinds: tuple[str, ...] = ()
     """Of each of these frames, the kind of its defect; empty: not told."""
+    folds: tuple[int, ...] = ()
+    """Of each normal frame, the fold that it is left out with (`ImageDetector.crossed`); empty: thresholds come from
+    frames that are not here."""
 
 
 class ImageDetector(ABC, Generic[S]):
@@ -99,6 +103,10 @@ class ImageDetector(ABC, Generic[S]):
     """Scores how frames follow each other: carries state from frame to frame."""
     has_map: ClassVar[bool] = True
     """It tells where in the frame."""
+    crossed: ClassVar[bool] = False
+    """A fit takes so little that it is repeated without each fold, so that no frame has to be held back."""
+    optimism: Optimism | None = None
+    """Of the normal frames of a fit with folds."""
     kinds: tuple[str, ...] = ()
     """Kinds of defect that the fitted detector tells apart, in the order of its output; empty: it does not."""
 

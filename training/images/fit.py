@@ -111,6 +111,7 @@ def _split(folder: ImageFolder, recipe: ImageRecipe, detector: ImageDetector[Any
         stopping_share=recipe.training.stopping if stops_early else 0.0,
         test_share=recipe.images.test_share,
         needs_labels=detector.needs_labels,
+        folds=recipe.images.folds if detector.crossed else 0,
     )
 
 
@@ -122,6 +123,7 @@ def _fit(detector: ImageDetector[Any], parts: ImageParts, recipe: ImageRecipe, *
                 stopping=_frames(parts.stopping, recipe, blind=True),
                 defective=_frames(_paths(parts.defective), recipe, blind=True) if detector.needs_labels else None,
                 kinds=tuple(image.kind for image in parts.defective),
+                folds=parts.folds,
             ),
             progress=progress,
         )
@@ -151,6 +153,7 @@ def _write_frames(folder: Path, parts: ImageParts, recipe: ImageRecipe, detector
         ).array(),
         test=_frames([parts.test[at].path for at in tested], recipe).array(),
         test_labels=labels[tested],
+        optimism=detector.optimism,
         test_kinds=np.array([_class(parts.test[at], detector.kinds) for at in tested], np.int64),
     )
 

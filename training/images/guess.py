@@ -16,7 +16,7 @@ from edge_agent.contract.words import counted
 from training.data import DataError
 from training.guess import Written, model_name, ready_text, toml_text
 from training.images.folders import ImageFolder, Layout, read_folder
-from training.images.parts import FEW_VALIDATION
+from training.images.parts import FEW_VALIDATION, FEWEST_VALIDATION, in_folds
 from training.images.recipe import OF_A_SCENE, ImagesSettings, parse_image_recipe
 from training.images.stock import Stock, readable, repeated, take_stock
 from training.recipe import RecipeError
@@ -39,8 +39,6 @@ class Found:
 
     folder: ImageFolder
     stock: Stock
-    validation: int
-    """Normal images that thresholds would be set on."""
 
     @property
     def height_width(self) -> tuple[int, int]:
@@ -60,7 +58,7 @@ def look(path: Path, *, progress: bool) -> Found:
     sound = readable(folder, stock)
     if not sound.train:
         raise DataError(f"{path}: no normal image can be read; {stock.remark()}")
-    return Found(folder=sound, stock=stock, validation=round(settings.validation_share * len(sound.train)))
+    return Found(folder=sound, stock=stock)
 
 
 def write_image_recipe(path: Path, detector: str, out: Path, *, replace: bool, progress: bool) -> Written:
@@ -141,10 +139,13 @@ def _summary(found: Found) -> str:
 def _advice(found: Found, ready: str, detector: str) -> list[str]:
     """What is odd about the images, and what to do before `fit`."""
     told = [found.stock.remark(), repeated(found.folder, found.stock)]
-    if found.validation < FEW_VALIDATION:
+    normal, settings = len(found.folder.train), ImagesSettings()
+    in_turn = FOLDS in ready and in_folds(found.folder, settings.folds)
+    validation = normal if in_turn else max(round(settings.validation_share * normal), FEWEST_VALIDATION)
+    if validation < FEW_VALIDATION:
         told.append(
-            f"few images: of {len(found.folder.train)} normal ones some {max(found.validation, 2)} set the threshold, "
-            "which will be rough; some hundred are good"
+            f"few images: {validation} of {normal} normal ones set the threshold, which will be rough; some hundred "
+            "are good"
         )
     if not any(image.defective for image in found.folder.test):
         told.append("no defective images: `evaluate` can say nothing of how well defects are found")
@@ -156,6 +157,9 @@ def _advice(found: Found, ready: str, detector: str) -> list[str]:
         told.append(f"{detector} learns how frames follow each other: it needs train/, test/ and labels.csv")
     return [each for each in told if each]
 
+
+FOLDS = "\nfolds = "
+"""What a ready recipe has where its detector is fitted without each fold."""
 
 LEARNS_DEFECTS = "It learns from defective images too"
 """What the head of a ready recipe says where its detector needs labels; asking the detector itself takes TensorFlow."""

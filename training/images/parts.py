@@ -6,12 +6,16 @@
     test  ─┬─ defective    for detectors that learn from labelled defects: a share of each kind; the fit sees them
            └─ test
 
+A detector that takes seconds to fit has all normal images for training and validation: each belongs to a fold, and a
+threshold comes from the fits that have not seen it.
+
 Parts are drawn by the seed. Those of a sequence are cut in order of time instead, since neighbouring frames are alike:
 training, stopping, validation; of anomalous frames the first are learned from.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +36,9 @@ FEWEST_VALIDATION = 2
 FEW_VALIDATION = 100
 """Validation images below which the 0.99 quantile of their scores, which a threshold stands on, is the largest."""
 
+MANY_IMAGES = 2000
+"""Images from which a share of them sets a threshold well, and the fit does not miss it."""
+
 FEWEST_STOPPING = 4
 """Images that early stopping watches: the loss of fewer is chance, so every epoch is run instead."""
 
@@ -45,6 +52,8 @@ class ImageParts:
     validation: tuple[Path, ...]
     defective: tuple[TestImage, ...]
     test: tuple[TestImage, ...]
+    folds: tuple[int, ...] = ()
+    """Of each training image, the fold that it is left out with; training and validation are the same then."""
 
 
 def split_images(
@@ -55,6 +64,7 @@ def split_images(
     stopping_share: float,
     test_share: float,
     needs_labels: bool,
+    folds: int = 0,
 ) -> ImageParts:
     """Split the images of a folder.
 
@@ -65,10 +75,14 @@ def split_images(
         stopping_share: of the rest, 0 or more and below 1; 0: nothing is held back.
         test_share: of the defective images, kept for the test where others are learned from.
         needs_labels: defective images are learned from.
+        folds: parts of the normal images that are left out in turn, so that no validation part is held back; 0: none.
+            Of a sequence, whose neighbours are alike, and of `MANY_IMAGES` one is held back all the same.
 
     Raises:
         DataError: a part would be too small; the message says of what there must be more.
     """
+    if in_folds(folder, folds):
+        return _in_folds(folder, seed, folds)
     take = _last if folder.layout is Layout.SEQUENCE else drawn
     validation = take(len(folder.train), validation_share, seed + 1)
     if validation.sum() < FEWEST_VALIDATION and len(folder.train) >= FEWEST_TRAINING + FEWEST_VALIDATION:
@@ -92,6 +106,27 @@ def split_images(
         validation=parts.validation,
         defective=parts.defective,
         test=tuple(image for image in folder.test if image.path not in learned),
+    )
+
+
+def in_folds(folder: ImageFolder, folds: int) -> bool:
+    """Whether no part of the images has to be held back: enough are left without a fold, and a share would not do."""
+    count = len(folder.train)
+    if not folds or folder.layout is Layout.SEQUENCE:
+        return False
+    return count - math.ceil(count / folds) >= FEWEST_TRAINING and count < MANY_IMAGES
+
+
+def _in_folds(folder: ImageFolder, seed: int, folds: int) -> ImageParts:
+    """All normal images for the fit and for thresholds."""
+    turns = np.arange(len(folder.train)) % folds
+    return ImageParts(
+        training=folder.train,
+        stopping=(),
+        validation=folder.train,
+        defective=(),
+        test=folder.test,
+        folds=tuple(np.random.default_rng(seed + 1).permutation(turns).tolist()),
     )
 
 

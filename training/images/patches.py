@@ -97,9 +97,11 @@ class Patches:
         self._tile = height // settings.tiles, width // settings.tiles
         self.grid = self._tile[0] // settings.grid_stride, self._tile[1] // settings.grid_stride
         self.positions = self.grid[0] * self.grid[1]
+        self.shape = settings.tiles**2, self.positions, settings.channels
+        """Of the features of one frame."""
 
     def batches(self, frames: FrameSet, *, progress: bool) -> Iterator[Doubles]:
-        """Features float64 [b tiles^2, P, channels] of a batch of frames after the other; `progress` draws a bar."""
+        """Features float64 [tiles^2 b, P, channels] of batches of frames, tile by tile; `progress` draws a bar."""
         graph = tf.function(self.graph, input_signature=[self._spec], autograph=False)
         for batch in tqdm(frames.batches(), "features", -(-len(frames) // BATCH), leave=False, disable=not progress):
             yield graph(batch).numpy().astype(np.float64)

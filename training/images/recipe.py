@@ -37,6 +37,9 @@ class ImagesSettings:
     detector learns from the others."""
     validation_share: float = 0.15
     """Share of the normal images to fit on that thresholds are set on instead; of a sequence, its end."""
+    folds: int = 5
+    """All normal images are learned from, and thresholds come from so many further fits, each without one part of
+    them; 0, and always of a sequence or of 2000 images and more: `validation_share` is held back instead."""
     interval_s: float = 1.0
     """Usual seconds between two frames of the camera: false alarms are counted per day."""
     masks: tuple[Polygon, ...] = ()
@@ -46,6 +49,7 @@ class ImagesSettings:
         """Refuse empty parts."""
         for name in ("test_share", "validation_share"):
             _check(0 < getattr(self, name) < 1, f"{name} must be a share between 0 and 1, got {getattr(self, name)}")
+        _check(self.folds == 0 or self.folds > 1, f"folds must be 0, or 2 or more, got {self.folds}")
         _check(self.interval_s > 0, f"interval_s must be above 0, got {self.interval_s}")
         check_masks(self.masks)
 

@@ -23,11 +23,11 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Doubles, Floats
-from training.graph import HEAD, Outputs
-from training.images.detector import Curves, FrameSet, ImageData
+from training.graph import Outputs
+from training.images.frame_features import FORMATS, FrameFeatures
 from training.images.gaussians import steadiest
 from training.images.levels import MapSettings, score_and_map
-from training.images.patch_detector import FORMATS, PatchDetector
+from training.images.patch_detector import PatchDetector
 from training.images.patches import FeatureSettings
 
 NEIGHBOURS = 3
@@ -67,16 +67,10 @@ class Memory(PatchDetector[MemorySettings]):
     _kept: Doubles
     """q, [K, d]."""
 
-    def fit(self, data: ImageData, *, progress: bool) -> Curves:
-        """Whiten the patches and choose those to keep.
-
-        Raises:
-            ValueError: too few normal frames.
-            DataError: the weights of the backbone are not installed.
-        """
-        self._begin(data.normal)
+    def learn(self, features: FrameFeatures) -> None:
+        """Whiten the patches and choose those to keep."""
         rng = np.random.default_rng(self.training.seed)
-        exact, rounded = self._normal_patches(data.normal, rng, progress=progress)
+        exact, rounded = self._normal_patches(features, rng)
         patches, errors = np.concatenate([exact, rounded]), (rounded - exact).astype(np.float64)
         self._mean = patches.mean(axis=0, dtype=np.float64)
         self._projection = steadiest(
@@ -84,14 +78,13 @@ class Memory(PatchDetector[MemorySettings]):
         )
         projected = (patches - self._mean.astype(np.float32)) @ self._projection.astype(np.float32)
         self._kept = projected[farthest(projected, self.settings.size, rng)].astype(np.float64)
-        return {}
 
-    def _normal_patches(self, frames: FrameSet, rng: np.random.Generator, *, progress: bool) -> tuple[Floats, Floats]:
+    def _normal_patches(self, features: FrameFeatures, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """The same patches float32 [N, channels] in both formats, the same share of each frame."""
         a_frame = self._patches.positions * self.settings.features.tiles**2
-        share = min(1.0, MOST_PATCHES / (FORMATS * a_frame * len(frames)))
+        share = min(1.0, MOST_PATCHES / (FORMATS * a_frame * len(features)))
         found = []
-        for both in self._compared(frames, progress=progress):
+        for both in zip(features.exact(), features.rounded(), strict=True):
             averaged = np.array([self._averaged(tf.constant(each, tf.float32)) for each in both])
             averaged = averaged.reshape(FORMATS, -1, averaged.shape[-1])
             found.append(averaged[:, rng.random(averaged.shape[1]) < share] if share < 1 else averaged)
@@ -103,17 +96,15 @@ class Memory(PatchDetector[MemorySettings]):
         on_grid = tf.reshape(features, (-1, *self._patches.grid, self.settings.features.channels))
         return tf.reshape(tf.nn.avg_pool2d(on_grid, NEIGHBOURS, 1, "SAME"), tf.shape(features))
 
-    def _score(self, frame: tf.Tensor) -> Outputs:
-        features = self._patches.graph(frame)
-        with tf.name_scope(HEAD):
-            averaged = tf.reshape(self._averaged(features), (-1, self.settings.features.channels))
-            around = averaged - tf.constant(self._mean, tf.float32)
-            projected = tf.matmul(around, tf.constant(self._projection, tf.float32))
-            apart = projected - nearest(projected, tf.constant(self._kept, tf.float32))
-            distances = tf.reshape(tf.sqrt(tf.reduce_sum(apart * apart, axis=1)), (-1, self._patches.positions))
-            distances = self._patches.map(distances)
-            score, smooth = score_and_map(distances, self.settings.features.grid_stride, self.settings.map)
-            return {"score": score, "map": smooth}
+    def _judge(self, features: tf.Tensor) -> Outputs:
+        averaged = tf.reshape(self._averaged(features), (-1, self.settings.features.channels))
+        around = averaged - tf.constant(self._mean, tf.float32)
+        projected = tf.matmul(around, tf.constant(self._projection, tf.float32))
+        apart = projected - nearest(projected, tf.constant(self._kept, tf.float32))
+        distances = tf.reshape(tf.sqrt(tf.reduce_sum(apart * apart, axis=1)), (-1, self._patches.positions))
+        distances = self._patches.map(distances)
+        score, smooth = score_and_map(distances, self.settings.features.grid_stride, self.settings.map)
+        return {"score": score, "map": smooth}
 
 
 def nearest(x: tf.Tensor, points: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Gaussians of pretrained features at every position of the frame: the one to begin with, fitted in seconds.
+"""Gaussians of pretrained features at every position of the frame: the one to begin with, fitted in a minute.
 
     map(p)  = Mahalanobis distance at position p, smoothed      see `training.images.gaussians`
     score   = mean of the largest share of the map
@@ -21,11 +21,11 @@ import numpy as np
 import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
-from training.graph import HEAD, Outputs
-from training.images.detector import Curves, FrameSet, ImageData
+from training.graph import Outputs
+from training.images.frame_features import FORMATS, FrameFeatures
 from training.images.gaussians import Gaussians, Moments, random_projection
 from training.images.levels import MapSettings, score_and_map
-from training.images.patch_detector import FORMATS, PatchDetector
+from training.images.patch_detector import PatchDetector
 from training.images.patches import FeatureSettings
 
 LEAST_WEIGHT = 1e-12
@@ -39,7 +39,7 @@ class PadimSettings:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     projected: int = 0
     """Features that are left by a random projection, where a position has more; 0: all. Memory grows with it."""
-    rank: int = 32
+    rank: int = 64
     """Directions in which a position differs from all others; 0: all share one covariance, for parts that lie anywhere
     and for the smallest model; the number of features: full covariances."""
     shrinkage: float | None = None
@@ -69,43 +69,36 @@ class Padim(PatchDetector[PadimSettings]):
     _projection: Doubles | None
     _gaussians: Gaussians
 
-    def fit(self, data: ImageData, *, progress: bool) -> Curves:
-        """Two passes over the frames in each format: memory does not grow with their number.
-
-        Raises:
-            ValueError: too few normal frames.
-            DataError: the weights of the backbone are not installed.
-        """
-        self._begin(data.normal)
-        self._projection = self._drawn(data.normal)
-        halves = self._moments(data.normal, progress=progress)
+    def learn(self, features: FrameFeatures) -> None:
+        """Two passes over the frames in each format."""
+        self._projection = self._drawn(features)
+        halves = self._moments(features)
         models = [self._solved(moments) for moments in halves]
         whole = halves[0].joined(halves[1])
         if self.settings.tail:
-            whole = self._reaching(whole, models, data.normal, progress=progress)
+            whole = self._reaching(whole, models, features)
         self._gaussians = self._solved(whole)
-        return {}
 
-    def _drawn(self, frames: FrameSet) -> Doubles | None:
+    def _drawn(self, features: FrameFeatures) -> Doubles | None:
         """The random projection, which needs to know how far each feature varies: the first batch tells."""
         if not 0 < self.settings.projected < self.settings.features.channels:
             return None
-        spread = next(self._patches.batches(frames, progress=False)).std(axis=(0, 1))
+        spread = next(features.exact()).std(axis=(0, 1))
         return random_projection(spread, self.settings.projected, self.training.seed)
 
-    def _moments(self, frames: FrameSet, *, progress: bool) -> tuple[Moments, Moments]:
+    def _moments(self, features: FrameFeatures) -> tuple[Moments, Moments]:
         """Of the two halves of the frames."""
-        features = self.settings.projected if self._projection is not None else self.settings.features.channels
-        found = Moments(self._patches.positions, features), Moments(self._patches.positions, features)
-        for batch in self._seen(frames, progress=progress):
+        width = self.settings.projected if self._projection is not None else self.settings.features.channels
+        found = Moments(self._patches.positions, width), Moments(self._patches.positions, width)
+        for batch in features.both():
             for moments, half in zip(found, split(batch), strict=True):
                 moments.add(self._projected(half))
         return found
 
-    def _reaching(self, whole: Moments, models: list[Gaussians], frames: FrameSet, *, progress: bool) -> Moments:
+    def _reaching(self, whole: Moments, models: list[Gaussians], features: FrameFeatures) -> Moments:
         """Moments with frames counted at each position by their distance from the Gaussians of the other half."""
         scatter, weights = np.zeros_like(whole.covariance), np.full(len(whole.mean), LEAST_WEIGHT)
-        for batch in self._seen(frames, progress=progress):
+        for batch in features.both():
             for half, other in zip(split(batch), reversed(models), strict=True):
                 weight = other.graph(tf.constant(half, tf.float32)).numpy().T.astype(np.float64) ** self.settings.tail
                 apart = (self._projected(half) - whole.mean).transpose(1, 0, 2)  # [P, b, d]
@@ -129,14 +122,12 @@ class Padim(PatchDetector[PadimSettings]):
             rank=settings.rank,
         )
 
-    def _score(self, frame: tf.Tensor) -> Outputs:
-        features = self._patches.graph(frame)
-        with tf.name_scope(HEAD):
-            distances = self._patches.map(self._gaussians.graph(features))
-            score, smooth = score_and_map(distances, self.settings.features.grid_stride, self.settings.map)
-            return {"score": score, "map": smooth}
+    def _judge(self, features: tf.Tensor) -> Outputs:
+        distances = self._patches.map(self._gaussians.graph(features))
+        score, smooth = score_and_map(distances, self.settings.features.grid_stride, self.settings.map)
+        return {"score": score, "map": smooth}
 
 
 def split(batch: Doubles) -> tuple[Doubles, Doubles]:
-    """The halves of the frames [b, P, c], by turns; the tiles of one frame, neighbours in a batch, fall into both."""
+    """The halves of a batch [tiles^2 b, P, c], by turns."""
     return batch[0::2], batch[1::2]

@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from edge_agent.contract.records import Doubles
 from training.covariance import LEAST_VARIANCE, best_shrinkage
-from training.graph import HEAD, Outputs
-from training.images.detector import Curves, ImageData
+from training.graph import Outputs
+from training.images.frame_features import FrameFeatures
 from training.images.patch_detector import PatchDetector
 from training.images.patches import LIGHT, FeatureSettings
 
@@ -59,25 +59,15 @@ class PooledGaussian(PatchDetector[PooledGaussianSettings]):
     _mean: Doubles
     _root: Doubles
 
-    def fit(self, data: ImageData, *, progress: bool) -> Curves:
-        """Mean and covariance of the averages.
-
-        Raises:
-            ValueError: too few normal frames.
-            DataError: the weights of the backbone are not installed.
-        """
-        self._begin(data.normal)
-        batches = self._seen(data.normal, progress=progress)
-        x = np.concatenate([batch.mean(axis=1) for batch in batches])
+    def learn(self, features: FrameFeatures) -> None:
+        """Mean and covariance of the averages."""
+        x = np.concatenate([batch.mean(axis=1) for batch in features.both()])
         self._mean, self._root = x.mean(axis=0), root_of_precision(x, self.settings.directions)
-        return {}
 
-    def _score(self, frame: tf.Tensor) -> Outputs:
-        features = self._patches.graph(frame)
-        with tf.name_scope(HEAD):
-            offset = tf.reduce_mean(features, axis=1) - tf.constant(self._mean, tf.float32)
-            white = tf.matmul(offset, tf.constant(self._root, tf.float32))
-            return {"score": tf.sqrt(tf.reduce_sum(white * white, axis=1))}
+    def _judge(self, features: tf.Tensor) -> Outputs:
+        offset = tf.reduce_mean(features, axis=1) - tf.constant(self._mean, tf.float32)
+        white = tf.matmul(offset, tf.constant(self._root, tf.float32))
+        return {"score": tf.sqrt(tf.reduce_sum(white * white, axis=1))}
 
 
 def root_of_precision(x: Doubles, directions: int) -> Doubles:
