@@ -100,7 +100,8 @@ fit never sees it), and, where there are labels, a test part.
 
   python -m training fit pump.toml --out runs/pump    trains on the recipe's recordings and writes the folder runs/pump
 
-Of images, a share of the normal ones is drawn for validation; unreadable ones are named and left out.
+Of images, a share of the normal ones is drawn for validation, or the detector is fitted once more without each fifth of
+them (`folds`) and none is lost to the fit; unreadable ones are named and left out.
 """
 
 EVALUATE_HELP = """\
@@ -282,7 +283,7 @@ def _add_bench(commands: Commands) -> None:
         metavar="SHARE",
         help="every data set again, with this share of the rows to fit on replaced by faulty ones, such as 0.05",
     )
-    bench.add_argument("--seed", type=int, metavar="N", help="images: of the split and of the fit (default: 0)")
+    bench.add_argument("--seed", type=int, metavar="N", help="images: of the split, the folds and the fit (default: 0)")
     bench.add_argument(
         "--formats", metavar="F,F", help="images: graphs to make and judge (default: int8,float32, each its own row)"
     )

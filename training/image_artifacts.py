@@ -231,7 +231,12 @@ class FrameRun(RunFolder):
     def optimism(self) -> Optimism | None:
         """Of the validation frames; None where the fit never saw them."""
         scores, maps = self._frames["optimism"], self._frames["map_optimism"]
-        return Optimism(scores=scores, maps=maps if len(maps) else None) if len(scores) else None
+        if not len(scores):
+            return None
+        wanted = [len(self.validation)] * (1 + self.info.has_map)
+        if (found := [len(each) for each in (scores, maps) if len(each)]) != wanted:
+            raise RunError(f"{self.path / 'frames.npz'}: optimism is of {found} frames, expected {wanted}: fit again")
+        return Optimism(scores=scores, maps=maps if len(maps) else None)
 
     @property
     def test(self) -> Pixels:

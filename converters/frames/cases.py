@@ -2,7 +2,8 @@
 
 `samples` are training frames and set the ranges of int8. `FrameCases` are validation frames and test frames, and are
 what parity is measured on: single frames, or for a streaming graph sequences of neighbours that it steps along from a
-fresh state. Where the fit saw the validation frames, they are judged as if it had not.
+fresh state. Where the fit saw the validation frames, which are all nearly as usual to it then, each is moved a little:
+so no graph has seen what it is judged on, and there is an order of normal frames that it must keep.
 
 An int8 graph may be right on normal frames and blind to what is not. Where no test frame is defective, normal frames
 with a patch from elsewhere take the place of defects.
@@ -10,16 +11,15 @@ with a patch from elsewhere take the place of defects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.refusal import Refused
-from converters.running import Outputs
 from edge_agent.contract.frames import Pixels
-from training.image_artifacts import FrameRun, Optimism, spread
+from training.image_artifacts import FrameRun, spread
 
 N = TypeVar("N", bound=np.generic)
 
@@ -32,6 +32,9 @@ PATCHED = 32
 
 PATCH_SHARES = (0.15, 0.3)
 """Sides of a patch as shares of the frame's: from a small part that is wrong to a large one."""
+
+MOVED_SHARE = 0.02
+"""How far a frame that the fit saw is moved at most, in its shorter sides: that makes it as strange as new ones are."""
 
 STEPS_AFTER_WARM_UP = 8
 """Frames of a sequence whose scores count."""
@@ -52,27 +55,11 @@ class FrameCases:
     """The strange ones are defective test frames; False: patched ones."""
     warm_up: int
     """Leading frames of a sequence that do not count."""
-    optimism: Optimism | None = None
-    """Of the first cases, which are validation frames; None where the fit saw none."""
 
     @property
     def counted(self) -> NDArray[np.bool_]:
         """`strange` [k, steps that count]."""
         return self.strange.reshape(len(self.inputs), -1)[:, self.warm_up :]
-
-    def unseen(self, given: Outputs) -> Outputs:
-        """What a graph gives for the cases, as if no fit had seen them."""
-        if self.optimism is None:
-            return given
-        seen = len(self.optimism.scores)
-        scores, maps = self.optimism.unseen(
-            given.scores[:seen].astype(np.float64), None if given.maps is None else given.maps[:seen]
-        )
-        return replace(
-            given,
-            scores=np.concatenate([scores.astype(np.float32), given.scores[seen:]]),
-            maps=None if maps is None or given.maps is None else np.concatenate([maps, given.maps[seen:]]),
-        )
 
 
 def samples(run: FrameRun) -> Pixels:
@@ -100,15 +87,14 @@ def cases(run: FrameRun) -> FrameCases:
 
 
 def _stills(run: FrameRun) -> FrameCases:
-    labels, chosen = run.test_labels, spread(len(run.validation), CASES)
-    normal = np.concatenate([run.validation[chosen], run.test[~labels]])
+    labels, normal = run.test_labels, run.validation[spread(len(run.validation), CASES)]
+    normal = np.concatenate([normal if run.optimism is None else moved(normal), run.test[~labels]])
     strange = run.test[labels] if labels.any() else patched(normal[spread(len(normal), PATCHED)])
     return FrameCases(
         inputs=np.concatenate([normal, strange]),
         strange=np.arange(len(normal) + len(strange)) >= len(normal),
         labelled=bool(labels.any()),
         warm_up=0,
-        optimism=None if run.optimism is None else run.optimism.of(chosen),
     )
 
 
@@ -148,6 +134,20 @@ def _sequences(run: FrameRun, array: NDArray[N]) -> NDArray[N]:
     return np.array([array[start : start + rows] for start in chosen], array.dtype).reshape(
         len(chosen), rows, *array.shape[1:]
     )
+
+
+def moved(frames: Pixels) -> Pixels:
+    """Frames [n, H, W, 3], each moved by some pixels; where nothing is left to show, the rim is repeated."""
+    rng, (height, width) = np.random.default_rng(0), frames.shape[1:3]
+    most = max(round(MOVED_SHARE * min(height, width)), 1)
+    steps = [(down, right) for down in range(-most, most + 1) for right in range(-most, most + 1) if down or right]
+    result = np.empty_like(frames)
+    for frame, into, at in zip(frames, result, rng.integers(0, len(steps), len(frames)), strict=True):
+        rows, columns = (
+            np.clip(np.arange(size) + step, 0, size - 1) for size, step in zip((height, width), steps[at], strict=True)
+        )
+        into[...] = frame[rows][:, columns]
+    return result
 
 
 def patched(frames: Pixels) -> Pixels:

@@ -1,12 +1,11 @@
 """Parity, cases and golden frames of graphs on frames, on scores and maps written by hand."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from converters.frames.cases import CASES, SEQUENCES, STEPS_AFTER_WARM_UP, FrameCases, cases, patched
+from converters.frames.cases import SEQUENCES, STEPS_AFTER_WARM_UP, FrameCases, cases, moved, patched
 from converters.frames.golden import FRAMES, golden_index
 from converters.frames.parity import FEW_NORMAL, compare_frames
 from converters.parity import MAX_RATIO_CHANGE
@@ -171,45 +170,31 @@ def test_frames_of_a_sequence_that_warm_up_do_not_count() -> None:
     assert (parity.problems(), parity.normal) == ([], 6 * 8 - 12)
 
 
-def seen_by_the_fit(given: FrameCases, want: Outputs) -> tuple[FrameCases, Outputs]:
-    """The same cases with what a graph gives for the first half of them where it learned from them."""
-    half = len(want.scores) // 2
-    above = Optimism(scores=np.linspace(1, 9, half).astype(np.float32), maps=np.full((half, GRID, GRID), 3, np.float32))
-    scores, maps = want.scores.copy(), want.maps.copy()
-    scores[:half] -= above.scores
-    maps[:half] -= above.maps
-    return replace(given, optimism=above), Outputs(scores=scores, maps=maps)
-
-
-def test_frames_that_the_fit_saw_are_compared_as_if_it_had_not() -> None:
-    given, want = made()
-    other = Outputs(scores=want[0] + np.random.default_rng(1).normal(0, 0.05, len(want[0])), maps=1.05 * want[1])
-    expected = compare_frames(given, WATCHED, other, Outputs(scores=want[0], maps=want[1]))
-    seen, lower = seen_by_the_fit(given, Outputs(scores=want[0], maps=want[1]))
-    found = compare_frames(seen, WATCHED, seen_by_the_fit(given, other)[1], lower)
-    assert found.figures() == pytest.approx(expected.figures(), abs=1e-3)
-    assert compare_frames(given, WATCHED, seen_by_the_fit(given, other)[1], lower).figures() != pytest.approx(
-        expected.figures(), abs=1e-3
-    )
-
-
-def test_cases_that_the_fit_saw_come_first_with_their_optimism(run: FrameRun) -> None:
-    above = Optimism(scores=np.arange(200, dtype=np.float32), maps=None)
+def test_frames_that_the_fit_saw_are_moved(run: FrameRun) -> None:
     write_frames(
         run.path,
         calibration=run.calibration,
-        validation=pictures(200, 2),
+        validation=run.validation,
         test=run.test,
         test_labels=run.test_labels,
-        optimism=above,
+        optimism=Optimism(scores=np.ones(40, np.float32), maps=np.ones((40, GRID, GRID), np.float32)),
     )
-    run = FrameRun.read(run.path)
-    found = cases(run)
-    assert found.optimism is not None
-    for case, number in ((0, 0), (CASES - 1, 199), (10, int(found.optimism.scores[10]))):
-        assert found.optimism.scores[case] == number
-        assert np.array_equal(found.inputs[case], run.validation[number])
-    assert len(found.optimism.scores) == CASES
+    found = cases(FrameRun.read(run.path))
+    assert found.inputs.shape == cases(run).inputs.shape
+    assert (found.inputs[:40] != run.validation).any(axis=(1, 2, 3)).all()
+    assert np.array_equal(found.inputs[40:], cases(run).inputs[40:])
+
+
+def test_a_frame_is_moved_by_a_few_pixels_and_its_rim_repeated() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (40, 100, 120, 3)).astype(np.uint8)
+    steps = set()
+    for frame, found in zip(frames, moved(frames), strict=True):
+        padded = np.pad(frame, ((2, 2), (2, 2), (0, 0)), mode="edge")
+        places = [(d, r) for d in range(5) for r in range(5) if np.array_equal(padded[d : d + 100, r : r + 120], found)]
+        assert len(places) == 1
+        steps.add(places[0])
+    assert (2, 2) not in steps
+    assert len(steps) > 12
 
 
 def test_golden_are_normal_frames_and_the_strangest() -> None:

@@ -377,7 +377,7 @@ def test_a_fit_that_fails_leaves_no_run_and_keeps_the_one_before(
         (("height = 32", "height = 8"), "at least 16 pixels, got 8"),
         (("[frame]", "interval_s = 0\n[frame]"), "interval_s must be above 0"),
         (("[frame]", "validation_share = 1\n[frame]"), "must be a share between 0 and 1"),
-        (("[frame]", "folds = 1\n[frame]"), "folds must be 0, or 2 or more, got 1"),
+        (("[frame]", "folds = 1\n[frame]"), "folds must be 0, or 2 to 50, got 1"),
         (("[frame]", "masks = [[[0, 0], [2, 0], [0, 1]]]\n[frame]"), r"masks\[0\]"),
     ],
 )

@@ -9,9 +9,10 @@ import pytest
 
 from tests.image_folders import mvtec_folder, picture, plain_folder, sequence_folder, write
 from training.data import DataError
+from training.image_artifacts import MOST_VALIDATION
 from training.images import folders
 from training.images.folders import ImageFolder, Layout, read_folder
-from training.images.parts import MANY_IMAGES, ImageParts, split_images
+from training.images.parts import ImageParts, split_images
 from training.images.stock import readable, repeated, take_stock
 
 USUAL = {
@@ -49,19 +50,31 @@ def test_the_parts_follow_the_seed_alone() -> None:
 
 
 def test_in_folds_every_normal_image_is_learned_from_and_left_out_once() -> None:
-    found = split(folder(23), folds=5)
+    found = split(folder(23), folds=5, stopping_share=0.0)
     assert found.training == found.validation == folder(23).train
     assert sorted(Counter(found.folds).items()) == [(0, 5), (1, 5), (2, 5), (3, 4), (4, 4)]
     assert found.stopping == ()
-    assert split(folder(23), folds=5) == found
-    assert split(folder(23), folds=5, seed=1).folds != found.folds
+    assert split(folder(23), folds=5, stopping_share=0.0) == found
+    assert split(folder(23), folds=5, stopping_share=0.0, seed=1).folds != found.folds
 
 
 @pytest.mark.parametrize(
-    "images", [folder(100, layout=Layout.SEQUENCE), folder(MANY_IMAGES), folder(7)], ids=["neighbours", "many", "few"]
+    "images", [folder(100, layout=Layout.SEQUENCE), folder(MOST_VALIDATION + 1)], ids=["neighbours", "many"]
 )
 def test_where_folds_do_not_serve_a_part_is_held_back(images: ImageFolder) -> None:
-    assert split(images, folds=2) == split(images)
+    assert split(images, folds=2, stopping_share=0.0) == split(images, stopping_share=0.0)
+
+
+def test_who_needs_other_parts_has_no_folds() -> None:
+    for needs in ({"stopping_share": 0.25}, {"stopping_share": 0.0, "needs_labels": True}):
+        assert split(folder(100), folds=2, **needs) == split(folder(100), **needs)
+
+
+@pytest.mark.parametrize(("images", "folds", "left"), [(5, 2, 4), (6, 2, 4), (7, 2, 4), (8, 2, 4), (9, 5, 7)])
+def test_of_few_images_there_are_as_many_folds_as_leave_enough(images: int, folds: int, left: int) -> None:
+    found = split(folder(images), folds=folds, stopping_share=0.0)
+    assert images - max(Counter(found.folds).values()) == left
+    assert found.training == folder(images).train
 
 
 def test_those_of_a_sequence_are_cut_in_order_of_time() -> None:

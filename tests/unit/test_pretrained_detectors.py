@@ -143,6 +143,18 @@ def test_a_pooled_gaussian_does_not_mind_where_a_part_lies_but_that_it_is_not_th
     assert set(outputs(pooled, frames(1))) == {"score"}
 
 
+def test_a_pooled_gaussian_tells_what_it_would_give_for_its_frames_had_it_not_seen_them(backbone, normal):
+    detector = PooledGaussian(PooledGaussianSettings(layers=LAYERS, directions=4), TrainingSettings(), SIZE, SIZE)
+    detector.backbone = backbone
+    folds = tuple(np.arange(24) % 4)
+    detector.fit(ImageData(normal=normal, stopping=FrameSet((), SIZE, SIZE), folds=folds), progress=False)
+    own = [outputs(detector, frame[np.newaxis])["score"][0] for frame in normal.array()]
+    new = [outputs(detector, frames(1, seed=seed, square=60))["score"][0] for seed in range(100, 124)]
+    assert detector.optimism.maps is None
+    assert np.median(own) < 0.9 * np.median(new)
+    assert np.median(own + detector.optimism.scores) == pytest.approx(np.median(new), rel=0.15)
+
+
 def test_with_all_directions_features_become_white():
     x = np.random.default_rng(0).normal(size=(4000, 3)) @ [[1, 5, 0], [0, 2, 0.1], [0, 0, 0.3]]
     np.testing.assert_allclose(np.cov(x @ root_of_precision(x, 3), rowvar=False), np.eye(3), atol=0.2)

@@ -96,7 +96,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How far the scores of a graph are from those of the float graph, over validation and test images."""
+    """How far the scores of a graph are from those of the float graph, over the test images, or else validation's."""
 
     largest_difference: float
     """In distances of the float graph's threshold from its median of normal images."""
@@ -267,9 +267,7 @@ class Judge:
 
 def agreement(judged: Judged, reference: Judged) -> Agreement:
     """Compare the scores of two graphs over the same images."""
-    both = [
-        np.concatenate([each.validation.scores, each.test.scores if each.test else []]) for each in (judged, reference)
-    ]
+    both = [(each.test or each.validation).scores for each in (judged, reference)]
     unit = reference.calibration.threshold - reference.calibration.median
     return Agreement(
         largest_difference=float(np.abs(both[0] - both[1]).max() / unit),

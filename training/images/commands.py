@@ -27,7 +27,8 @@ def fit_command(recipe: ImageRecipe, text: str, options: argparse.Namespace, *, 
         parts.append(f"{images['defective']} defective ones ({', '.join(run.input.classes)})")
     if images["stopping"]:
         parts.append(f"{images['stopping']} for early stopping")
-    parts += [f"{images['validation']} for thresholds", f"{images['test']} to test on"]
+    thresholds = f"{images['validation']}" if run.optimism is None else "all of them, left out in turn,"
+    parts += [f"{thresholds} for thresholds", f"{images['test']} to test on"]
     return f"wrote {run.path}: {run.info.detector}, {', '.join(parts)}\nnext: `python -m training evaluate {run.path}`"
 
 

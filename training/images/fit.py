@@ -145,15 +145,14 @@ def _write_frames(folder: Path, parts: ImageParts, recipe: ImageRecipe, detector
     choose = stretch if streaming else spread
     labels = np.array([image.defective for image in parts.test], bool)
     tested = list(most_mixed(labels, MOST_TEST) if streaming else spread(len(labels), MOST_TEST))
+    kept = choose(len(parts.validation), MOST_VALIDATION)
     write_frames(
         folder,
         calibration=_frames([training[at] for at in choose(len(training), MOST_CALIBRATION)], recipe).array(),
-        validation=_frames(
-            [parts.validation[at] for at in choose(len(parts.validation), MOST_VALIDATION)], recipe
-        ).array(),
+        validation=_frames([parts.validation[at] for at in kept], recipe).array(),
         test=_frames([parts.test[at].path for at in tested], recipe).array(),
         test_labels=labels[tested],
-        optimism=detector.optimism,
+        optimism=detector.optimism and detector.optimism.of(kept),
         test_kinds=np.array([_class(parts.test[at], detector.kinds) for at in tested], np.int64),
     )
 

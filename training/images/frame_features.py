@@ -7,6 +7,7 @@ the one head of all formats.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,14 +15,18 @@ from numpy.typing import NDArray
 
 from edge_agent.contract.records import Doubles, Floats
 from training.images.detector import FrameSet
-from training.images.folders import BATCH
 from training.images.patches import Patches
+
+logger = logging.getLogger(__name__)
 
 FORMATS = 2
 """Times that a frame is learned from, though it tells of the covariance but once."""
 
 MOST_KEPT = 4_000_000_000
 """Bytes of features that are kept, of some 11,000 frames at 224 x 224; those of more are computed anew each time."""
+
+LEARNED = 64
+"""Frames of a batch of kept features: the larger, the less often sums of squares are written."""
 
 
 class FrameFeatures:
@@ -38,8 +43,16 @@ class FrameFeatures:
         """Which of the frames."""
         self._kept: list[Floats] | None = None
         shape = (len(frames), *patches.shape)
-        if FORMATS * np.prod(shape, dtype=np.int64) * np.float32().itemsize <= MOST_KEPT:
+        size = FORMATS * int(np.prod(shape, dtype=np.int64)) * np.float32().itemsize
+        if size <= MOST_KEPT:
             self._kept = [_gathered(shape, batches) for batches in (self.exact(), self.rounded())]
+        else:
+            logger.warning(
+                "features of %d frames would take %.1f GB and are computed anew for each pass: folds = 0 is five times "
+                "as quick, so are smaller frames",
+                len(frames),
+                size / 1e9,
+            )
 
     def __len__(self) -> int:
         """Count the frames."""
@@ -69,8 +82,8 @@ class FrameFeatures:
         yield from self.rounded()
 
     def _batches(self, kept: Floats) -> Iterator[Doubles]:
-        for start in range(0, len(self), BATCH):
-            by_tile = kept[self.places[start : start + BATCH]].swapaxes(0, 1)
+        for start in range(0, len(self), LEARNED):
+            by_tile = kept[self.places[start : start + LEARNED]].swapaxes(0, 1)
             yield by_tile.reshape(-1, *by_tile.shape[2:]).astype(np.float64)
 
 

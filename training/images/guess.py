@@ -24,7 +24,7 @@ from training.recipe import RecipeError
 READY = Path(__file__).parents[1] / "recipes" / "images"
 
 DEFAULT = "padim"
-"""Ready recipe to start from: fits in seconds and needs few images."""
+"""Ready recipe to start from: fits in a minute and needs few images."""
 
 STEP = 32
 """Height and width of a frame are multiples of so many pixels, which every detector takes."""

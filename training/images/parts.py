@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from edge_agent.contract.words import counted
 from training.data import DataError
+from training.image_artifacts import MOST_VALIDATION
 from training.images.folders import ImageFolder, Layout, TestImage, drawn
 
 FEWEST_TRAINING = 4
@@ -35,9 +36,6 @@ FEWEST_VALIDATION = 2
 
 FEW_VALIDATION = 100
 """Validation images below which the 0.99 quantile of their scores, which a threshold stands on, is the largest."""
-
-MANY_IMAGES = 2000
-"""Images from which a share of them sets a threshold well, and the fit does not miss it."""
 
 FEWEST_STOPPING = 4
 """Images that early stopping watches: the loss of fewer is chance, so every epoch is run instead."""
@@ -76,12 +74,13 @@ def split_images(
         test_share: of the defective images, kept for the test where others are learned from.
         needs_labels: defective images are learned from.
         folds: parts of the normal images that are left out in turn, so that no validation part is held back; 0: none.
-            Of a sequence, whose neighbours are alike, and of `MANY_IMAGES` one is held back all the same.
+            Held back it is all the same of a sequence, whose neighbours are alike, of more than `MOST_VALIDATION`
+            images, and where others are held back, too, or defective ones learned from.
 
     Raises:
         DataError: a part would be too small; the message says of what there must be more.
     """
-    if in_folds(folder, folds):
+    if in_folds(folder, folds) and not (stopping_share or needs_labels):
         return _in_folds(folder, seed, folds)
     take = _last if folder.layout is Layout.SEQUENCE else drawn
     validation = take(len(folder.train), validation_share, seed + 1)
@@ -110,16 +109,16 @@ def split_images(
 
 
 def in_folds(folder: ImageFolder, folds: int) -> bool:
-    """Whether no part of the images has to be held back: enough are left without a fold, and a share would not do."""
-    count = len(folder.train)
-    if not folds or folder.layout is Layout.SEQUENCE:
-        return False
-    return count - math.ceil(count / folds) >= FEWEST_TRAINING and count < MANY_IMAGES
+    """Whether all normal images can be learned from and left out in turn, and a part of them would not do as well."""
+    return (
+        bool(folds) and folder.layout is not Layout.SEQUENCE and FEWEST_TRAINING < len(folder.train) <= MOST_VALIDATION
+    )
 
 
 def _in_folds(folder: ImageFolder, seed: int, folds: int) -> ImageParts:
     """All normal images for the fit and for thresholds."""
-    turns = np.arange(len(folder.train)) % folds
+    count = len(folder.train)
+    turns = np.arange(count) % max(folds, math.ceil(count / (count - FEWEST_TRAINING)))
     return ImageParts(
         training=folder.train,
         stopping=(),

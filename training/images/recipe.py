@@ -36,10 +36,11 @@ class ImagesSettings:
     """Share of the normal images of a folder `normal` that is only tested on, and of the defective ones where a
     detector learns from the others."""
     validation_share: float = 0.15
-    """Share of the normal images to fit on that thresholds are set on instead; of a sequence, its end."""
+    """Share of the normal images to fit on that thresholds are set on instead, where they are not left out in turn
+    (`folds`); of a sequence, its end."""
     folds: int = 5
     """All normal images are learned from, and thresholds come from so many further fits, each without one part of
-    them; 0, and always of a sequence or of 2000 images and more: `validation_share` is held back instead."""
+    them; 0, and always of a sequence or of more than 2048 images: `validation_share` is held back instead."""
     interval_s: float = 1.0
     """Usual seconds between two frames of the camera: false alarms are counted per day."""
     masks: tuple[Polygon, ...] = ()
@@ -49,7 +50,7 @@ class ImagesSettings:
         """Refuse empty parts."""
         for name in ("test_share", "validation_share"):
             _check(0 < getattr(self, name) < 1, f"{name} must be a share between 0 and 1, got {getattr(self, name)}")
-        _check(self.folds == 0 or self.folds > 1, f"folds must be 0, or 2 or more, got {self.folds}")
+        _check(self.folds in (0, *range(2, MOST_FOLDS + 1)), f"folds must be 0, or 2 to {MOST_FOLDS}, got {self.folds}")
         _check(self.interval_s > 0, f"interval_s must be above 0, got {self.interval_s}")
         check_masks(self.masks)
 
@@ -70,6 +71,9 @@ class FrameSettings:
             f"height and width must be at least {LEAST_SIDE} pixels, got {self.height} and {self.width}",
         )
 
+
+MOST_FOLDS = 50
+"""Each is a fit: more take hours, and a threshold is hardly another."""
 
 LEAST_SIDE = 16
 """Pixels: less than a step of the coarsest features."""

@@ -49,6 +49,7 @@ def judged(control: Control, data: ImageSet, seed: int) -> ImageOutcome:
         stopping_share=0.0,
         test_share=settings.test_share,
         needs_labels=False,
+        folds=settings.folds,
     )
     images = tuple(
         JudgedImage(
@@ -73,11 +74,13 @@ def _random(parts: ImageParts) -> Said:
 
 
 def _brightness(parts: ImageParts) -> Said:
-    usual = _lumas(parts.training)
-    mean, spread = float(usual.mean()), max(float(usual.std()), LEAST_SPREAD)
-    normal, scores = (
-        np.abs(_lumas(paths) - mean) / spread for paths in (parts.validation, [image.path for image in parts.test])
-    )
+    usual, folds = _lumas(parts.training), np.array(parts.folds)
+    scores = _spreads_away(_lumas([image.path for image in parts.test]), usual)
+    if parts.folds:
+        turns = [_spreads_away(usual[folds == fold], usual[folds != fold]) for fold in np.unique(folds)]
+        normal = np.concatenate(turns)
+    else:
+        normal = _spreads_away(_lumas(parts.validation), usual)
     decision, interval_s = FrameDecisionSettings(), ImagesSettings().interval_s
     found = calibrate(
         normal,
@@ -89,6 +92,11 @@ def _brightness(parts: ImageParts) -> Said:
         k=decision.k,
     )
     return _said(scores, found.median, found.threshold)
+
+
+def _spreads_away(lumas: Doubles, usual: Doubles) -> Doubles:
+    """Distance of each from the mean of the usual ones, in their standard deviations."""
+    return np.asarray(np.abs(lumas - usual.mean()) / max(float(usual.std()), LEAST_SPREAD))
 
 
 def _lumas(paths: Sequence[Path]) -> Doubles:
