@@ -108,6 +108,16 @@ def test_the_report_says_what_the_threshold_has_seen(run: FrameRun, tmp_path: Pa
     assert "from 28 normal images, each scored by a fit without it" in told[1]
 
 
+def test_the_normal_images_that_the_threshold_hangs_on_are_named(run: FrameRun, tmp_path: Path) -> None:
+    folder = plain_folder(tmp_path / "images")
+    for each in (folder / "normal").iterdir():
+        write(each, picture(np.random.default_rng(int(each.stem)), blob=each.stem == "007"))
+    crossed = fitted(folder, tmp_path / "run", "crossed", "test_share = 0.05")
+    told = write_frame_report(crossed, evaluate_frames(crossed))
+    assert "strangest of these: normal/007.png (" in told
+    assert "Strangest of these: normal/007.png (" in (crossed.path / "report.html").read_text()
+
+
 def test_without_folds_a_share_is_held_back(run: FrameRun, tmp_path: Path) -> None:
     held = fitted(Path(run.parts.folder), tmp_path / "run", "crossed", "folds = 0")
     assert (held.optimism, held.parts) == (None, run.parts)

@@ -19,6 +19,9 @@ NO_LABELS = (
 )
 """Instead of the figures."""
 
+STRANGEST = 3
+"""Normal images that are named: of a hundred one lies on the threshold."""
+
 
 def write_frame_report(run: FrameRun, evaluation: FrameEvaluation) -> str:
     """Write `metrics.json` and `report.html` into the run.
@@ -29,11 +32,12 @@ def write_frame_report(run: FrameRun, evaluation: FrameEvaluation) -> str:
     write_json(run.path / "metrics.json", run.metrics | {"evaluation": evaluation.to_dict()})
     (run.path / "report.html").write_text(render(run, evaluation), encoding="utf-8")
     figures = evaluation.float_graph.figures
+    threshold = [grade_words(run, evaluation.float_graph.calibration), strangest_words(run, evaluation.float_graph)]
     if figures is None:
-        return f"{grade_words(run, evaluation.float_graph.calibration)}\n{NO_LABELS}"
+        return "\n".join([*threshold, NO_LABELS])
     lines = ["Test images, by their labels:", *listed(figure_lines(figures)), alarmed_words(run)]
     lines += [_agreement_words(name, each) for name, (_, each) in evaluation.device.items()]
-    return "\n".join([grade_words(run, evaluation.float_graph.calibration), *lines])
+    return "\n".join([*threshold, *lines])
 
 
 def render(run: FrameRun, evaluation: FrameEvaluation) -> str:
@@ -67,6 +71,18 @@ def grade_words(run: FrameRun, calibration: Calibration) -> str:
     if calibration.grade is Grade.PROVISIONAL:
         return f"{words}; until there are more, no rate of false alarms is promised"
     return f"{words}, for {counted(calibration.alarms_per_day, 'false alarm')} a day"
+
+
+def strangest_words(run: FrameRun, judged: Judged) -> str:
+    """Which normal images the threshold hangs on: a defect among them hides others."""
+    files = run.parts.validation[run.input.warm_up :]
+    strong = strength(judged.validation.scores, judged.calibration)
+    first = np.argsort(-strong, kind="stable")[:STRANGEST]
+    named = ", ".join(f"{files[at]} ({strong[at]:.2f})" for at in first)
+    return (
+        f"strangest of these: {named}, in distances of the threshold from the median; if one is defective or no such "
+        "part, take it out and fit again"
+    )
 
 
 def alarmed_words(run: FrameRun) -> str:
@@ -145,11 +161,18 @@ def _agreement_words(name: str, found: Agreement) -> str:
     )
 
 
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
 def _plots(run: FrameRun, evaluation: FrameEvaluation) -> list[Plot]:
     judged, truth = evaluation.float_graph, evaluation.truth
     calibration, validation = judged.calibration, strength(judged.validation.scores, judged.calibration)
     if judged.test is None:
-        words = "Normal images as a fit that never saw them scores them; the threshold, at 1, comes from these."
+        words = (
+            "Normal images as a fit that never saw them scores them; the threshold, at 1, comes from these. "
+            f"{_sentence(strangest_words(run, judged))}"
+        )
         return [Plot(title="Scores", svg=plots.histogram({"validation, normal": validation}), words=words)]
     test = strength(judged.test.scores, calibration)
     groups = {"validation, normal": validation, "test, normal": test[~truth], "test, defective": test[truth]}
@@ -157,7 +180,8 @@ def _plots(run: FrameRun, evaluation: FrameEvaluation) -> list[Plot]:
         Plot(
             title="Scores",
             svg=plots.histogram({name: values for name, values in groups.items() if len(values)}),
-            words="In distances of the threshold from the median of the validation images, which it comes from.",
+            words="In distances of the threshold from the median of the validation images, which it comes from. "
+            f"{_sentence(strangest_words(run, judged))}",
         )
     ]
     if run.parts.sequence:

@@ -41,7 +41,6 @@ class PatchDetector(ImageDetector[S]):
     """A detector fitted on features of normal frames."""
 
     kind = "pretrained"
-    crossed = True
     least_frames: ClassVar[int]
     """Normal frames that a fit needs."""
     backbone: EfficientNetLite0 | None = None
@@ -54,7 +53,7 @@ class PatchDetector(ImageDetector[S]):
         settings.features.check(height, width)
 
     def fit(self, data: ImageData, *, progress: bool) -> Curves:
-        """Learn from the features of all normal frames and, with folds, find out what seeing them is worth.
+        """Learn from the features of the normal frames and, with folds, find out what seeing them is worth.
 
         Raises:
             ValueError: too few normal frames.

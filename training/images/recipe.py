@@ -35,12 +35,11 @@ class ImagesSettings:
     test_share: float = 0.3
     """Share of the normal images of a folder `normal` that is only tested on, and of the defective ones where a
     detector learns from the others."""
-    validation_share: float = 0.15
-    """Share of the normal images to fit on that thresholds are set on instead, where they are not left out in turn
-    (`folds`); of a sequence, its end."""
     folds: int = 5
     """All normal images are learned from, and thresholds come from so many further fits, each without one part of
     them; 0, and always of a sequence or of more than 2048 images: `validation_share` is held back instead."""
+    validation_share: float = 0.15
+    """Share of the normal images to fit on that thresholds are set on instead; of a sequence, its end."""
     interval_s: float = 1.0
     """Usual seconds between two frames of the camera: false alarms are counted per day."""
     masks: tuple[Polygon, ...] = ()

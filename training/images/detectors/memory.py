@@ -58,7 +58,6 @@ class Memory(PatchDetector[MemorySettings]):
     """See the module."""
 
     Settings = MemorySettings
-    crossed = False  # a patch that is kept as float32 sees it is at a distance of 0 in float32 alone
     least_frames = 2
     """Normal frames that a fit needs."""
     _mean: Doubles

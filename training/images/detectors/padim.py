@@ -64,6 +64,7 @@ class Padim(PatchDetector[PadimSettings]):
     """See the module."""
 
     Settings = PadimSettings
+    crossed = True
     least_frames = 4
     """Normal frames that a fit needs: two in each half for a covariance."""
     _projection: Doubles | None
