@@ -252,6 +252,15 @@ def test_a_refused_format_is_a_row_of_its_own_with_the_reason() -> None:
     assert (refused["format"], refused["failed"], refused["reason"]) == ("int8", 1, "too coarse")
 
 
+def test_brightness_sets_its_threshold_by_normal_images_left_out_in_turn(tmp_path: Path) -> None:
+    folder = plain_folder(tmp_path / "blobs")
+    (data,) = read_images([f"images:{folder}"], 0)
+    write(data.folder.train[5], np.full((SIDE, SIDE, 3), 160, np.uint8))
+    said = judged(CONTROLS["control_brightness"], data, 0).graphs[0].said
+    threshold = (said.scores[0] - said.scores[1]) / (said.relative[0] - said.relative[1])
+    assert threshold > 50, "among the usual ones, of which there are 28, it is some 5 of their deviations away"
+
+
 def test_brightness_finds_what_is_brighter_and_chance_does_not(tmp_path: Path) -> None:
     (data,) = read_images([f"images:{plain_folder(tmp_path / 'blobs')}"], 0)
     found = {name: rows("blobs", name, judged(control, data, 0))[0] for name, control in CONTROLS.items()}

@@ -17,6 +17,7 @@ from training.image_artifacts import (
     FrameRun,
     FrameRunInfo,
     JudgedImage,
+    Optimism,
     Parts,
     read_run,
     spread,
@@ -85,6 +86,21 @@ def test_frames_of_another_size_or_without_a_label_each_are_refused(tmp_path: Pa
     wider = FrameRun(path=tmp_path, info=replace(INFO, input=FrameSpec(width=32, height=32, interval_s=1.0)))
     with pytest.raises(RunError, match="calibration must be"):
         _ = wider.calibration
+
+
+@pytest.mark.parametrize(("scores", "maps"), [(1, 2), (2, 1), (2, 0)])
+def test_optimism_of_other_frames_than_those_of_validation_is_refused(tmp_path: Path, scores: int, maps: int) -> None:
+    of_maps = np.ones((maps, 4, 4), np.float32) if maps else None
+    write_frames(
+        tmp_path,
+        calibration=frames(3),
+        validation=frames(2),
+        test=frames(1),
+        test_labels=np.array([True]),
+        optimism=Optimism(scores=np.ones(scores, np.float32), maps=of_maps),
+    )
+    with pytest.raises(RunError, match=r"optimism is of .* frames, expected \[2, 2\]: fit again"):
+        _ = FrameRun(path=tmp_path, info=INFO).optimism
 
 
 def test_parts_are_read_back_and_refused_where_they_are_not_told(tmp_path: Path) -> None:

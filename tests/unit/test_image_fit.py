@@ -24,6 +24,7 @@ from tests.image_folders import SIDE, mvtec_folder, picture, plain_folder, recip
 from tests.tiny_image_detectors import Difference, DifferenceSettings, let_recipes_name_them
 from training.__main__ import main
 from training.data import DataError
+from training.evaluation import frames
 from training.evaluation.frame_report import render, write_frame_report
 from training.evaluation.frame_scoring import FloatGraph, Scored
 from training.evaluation.frames import FrameEvaluation, evaluate_frames
@@ -211,6 +212,7 @@ def test_graphs_of_a_bundle_are_compared_with_the_float_graph(run: FrameRun) -> 
     assert agreement.largest_difference == pytest.approx(0.5 / unit, rel=1e-3)
     assert agreement.rank_correlation == pytest.approx(1)
     assert judged.calibration.threshold == pytest.approx(evaluation.float_graph.calibration.threshold + 0.5)
+    assert agreement == frames.agreement(replace(judged, validation=judged.test), evaluation.float_graph)
     assert "On the device" in render(run, evaluation)
     assert "largest_difference" in json.dumps(evaluation.to_dict())
 
