@@ -2,8 +2,8 @@
 
 `samples` are training frames and set the ranges of int8. `FrameCases` are validation frames and test frames, and are
 what parity is measured on: single frames, or for a streaming graph sequences of neighbours that it steps along from a
-fresh state. Where the fit saw the validation frames, which are all nearly as usual to it then, each is moved a little:
-so no graph has seen what it is judged on, and there is an order of normal frames that it must keep.
+fresh state. A fit that saw the validation frames finds them all nearly alike: there the normal ones are those of the
+test, and only where these are few also validation frames, each moved a little, so that no fit saw them.
 
 An int8 graph may be right on normal frames and blind to what is not. Where no test frame is defective, normal frames
 with a patch from elsewhere take the place of defects.
@@ -33,8 +33,11 @@ PATCHED = 32
 PATCH_SHARES = (0.15, 0.3)
 """Sides of a patch as shares of the frame's: from a small part that is wrong to a large one."""
 
-MOVED_SHARE = 0.02
-"""How far a frame that the fit saw is moved at most, in its shorter sides: that makes it as strange as new ones are."""
+ENOUGH_NORMAL = 20
+"""Normal test frames that are enough to judge on: as many as a rank correlation within normals is asked of."""
+
+MOVED_SHARE = 0.01
+"""How far a frame that the fit saw is moved at most, in its shorter sides: 2 pixels at 224 x 224."""
 
 STEPS_AFTER_WARM_UP = 8
 """Frames of a sequence whose scores count."""
@@ -55,6 +58,8 @@ class FrameCases:
     """The strange ones are defective test frames; False: patched ones."""
     warm_up: int
     """Leading frames of a sequence that do not count."""
+    moved: int = 0
+    """Normal ones that are validation frames moved a little."""
 
     @property
     def counted(self) -> NDArray[np.bool_]:
@@ -87,14 +92,19 @@ def cases(run: FrameRun) -> FrameCases:
 
 
 def _stills(run: FrameRun) -> FrameCases:
-    labels, normal = run.test_labels, run.validation[spread(len(run.validation), CASES)]
-    normal = np.concatenate([normal if run.optimism is None else moved(normal), run.test[~labels]])
+    labels, validation = run.test_labels, run.validation[spread(len(run.validation), CASES)]
+    tested, number = run.test[~labels], 0
+    if run.optimism is not None:
+        validation = moved(validation) if len(tested) < ENOUGH_NORMAL else validation[:0]
+        number = len(validation)
+    normal = np.concatenate([validation, tested])
     strange = run.test[labels] if labels.any() else patched(normal[spread(len(normal), PATCHED)])
     return FrameCases(
         inputs=np.concatenate([normal, strange]),
         strange=np.arange(len(normal) + len(strange)) >= len(normal),
         labelled=bool(labels.any()),
         warm_up=0,
+        moved=number,
     )
 
 

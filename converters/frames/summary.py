@@ -77,7 +77,8 @@ def _cells(result: FrameBacktest) -> tuple[str, ...]:
 def _parity(made: FrameBuild) -> Iterator[str]:
     strange, all_frames = int(made.cases.counted.sum()), made.cases.counted.size
     kind = "defective" if made.cases.labelled else "patched"
-    yield PARITY_LEGEND.format(cases=f"{all_frames - strange} normal and {strange} {kind} frames")
+    moved = f" ({made.cases.moved} of them moved a little, since the fit saw them)" if made.cases.moved else ""
+    yield PARITY_LEGEND.format(cases=f"{all_frames - strange} normal{moved} and {strange} {kind} frames")
     names = (
         "graph|runtime|bytes|operators|int8|ms here|rank|normal|AUC-PR|change|ratio|change|maps|place|peak|kind|golden"
     )
@@ -140,7 +141,9 @@ def _thresholds(made: FrameBuild) -> Iterator[str]:
 
 def _backtests(made: FrameBuild) -> Iterator[str]:
     yield ""
-    yield "Validation and test frames as the device decides them (validation also set the threshold, so it flatters)"
+    seen = "" if made.run.optimism is None else "; it is judged as if the fit had not seen it"
+    flatters = f"validation also set the threshold, so it flatters{seen}"
+    yield f"Validation and test frames as the device decides them ({flatters})"
     yield frame_backtest_summary(made.backtests)
 
 

@@ -170,27 +170,38 @@ def test_frames_of_a_sequence_that_warm_up_do_not_count() -> None:
     assert (parity.problems(), parity.normal) == ([], 6 * 8 - 12)
 
 
-def test_frames_that_the_fit_saw_are_moved(run: FrameRun) -> None:
+def seen_by_the_fit(run: FrameRun, tested: int) -> FrameRun:
+    """The same run of a fit that saw the validation frames, with so many test frames."""
     write_frames(
         run.path,
         calibration=run.calibration,
         validation=run.validation,
-        test=run.test,
-        test_labels=run.test_labels,
+        test=run.test[:tested],
+        test_labels=run.test_labels[:tested],
         optimism=Optimism(scores=np.ones(40, np.float32), maps=np.ones((40, GRID, GRID), np.float32)),
     )
-    found = cases(FrameRun.read(run.path))
-    assert found.inputs.shape == cases(run).inputs.shape
+    return FrameRun.read(run.path)
+
+
+def test_frames_that_the_fit_saw_are_left_to_normal_test_frames_that_it_did_not(run: FrameRun) -> None:
+    found = cases(seen_by_the_fit(run, 40))
+    assert np.array_equal(found.inputs, np.concatenate([run.test[~run.test_labels], run.test[run.test_labels]]))
+    assert found.moved == 0
+
+
+def test_where_normal_test_frames_are_few_those_that_the_fit_saw_are_moved(run: FrameRun) -> None:
+    found = cases(seen_by_the_fit(run, 20))
+    assert (found.moved, len(found.inputs)) == (40, 40 + 20)
     assert (found.inputs[:40] != run.validation).any(axis=(1, 2, 3)).all()
-    assert np.array_equal(found.inputs[40:], cases(run).inputs[40:])
+    assert np.array_equal(found.inputs[40:], run.test[:20])
 
 
 def test_a_frame_is_moved_by_a_few_pixels_and_its_rim_repeated() -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (40, 100, 120, 3)).astype(np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (40, 200, 240, 3)).astype(np.uint8)
     steps = set()
     for frame, found in zip(frames, moved(frames), strict=True):
         padded = np.pad(frame, ((2, 2), (2, 2), (0, 0)), mode="edge")
-        places = [(d, r) for d in range(5) for r in range(5) if np.array_equal(padded[d : d + 100, r : r + 120], found)]
+        places = [(d, r) for d in range(5) for r in range(5) if np.array_equal(padded[d : d + 200, r : r + 240], found)]
         assert len(places) == 1
         steps.add(places[0])
     assert (2, 2) not in steps

@@ -119,6 +119,13 @@ def test_the_normal_images_that_the_threshold_hangs_on_are_named(run: FrameRun, 
     assert "Strangest of these: normal/007.png (" in (crossed.path / "report.html").read_text()
 
 
+def test_a_threshold_above_most_defects_is_told_with_a_better_one(run: FrameRun, evaluation: FrameEvaluation) -> None:
+    assert "The threshold lies above" not in write_frame_report(run, evaluation)
+    told = write_frame_report(run, evaluate_frames(run, threshold=1e6))
+    assert "The threshold lies above 8 of 8 defective images; " in told
+    assert " would miss 0.0 % of them and alarm 0.0 % of the normal ones. 4 normal images set it" in told
+
+
 def test_without_folds_a_share_is_held_back(run: FrameRun, tmp_path: Path) -> None:
     held = fitted(Path(run.parts.folder), tmp_path / "run", "crossed", "folds = 0")
     assert (held.optimism, held.parts) == (None, run.parts)

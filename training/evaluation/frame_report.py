@@ -19,6 +19,9 @@ NO_LABELS = (
 )
 """Instead of the figures."""
 
+LOW_RECALL = 0.6
+"""Share of the defective images that are alarmed below which the terminal says what a lower threshold would give."""
+
 STRANGEST = 3
 """Normal images that are named: of a hundred one lies on the threshold."""
 
@@ -36,6 +39,7 @@ def write_frame_report(run: FrameRun, evaluation: FrameEvaluation) -> str:
     if figures is None:
         return "\n".join([*threshold, NO_LABELS])
     lines = ["Test images, by their labels:", *listed(figure_lines(figures)), alarmed_words(run)]
+    lines += missed_words(run, evaluation, figures)
     lines += [_agreement_words(name, each) for name, (_, each) in evaluation.device.items()]
     return "\n".join([*threshold, *lines])
 
@@ -83,6 +87,21 @@ def strangest_words(run: FrameRun, judged: Judged) -> str:
         f"strangest of these: {named}, in distances of the threshold from the median; if one is defective or no such "
         "part, take it out and fit again"
     )
+
+
+def missed_words(run: FrameRun, evaluation: FrameEvaluation, figures: Figures) -> list[str]:
+    """What to do where most defects lie below the threshold, though another would find them."""
+    chosen, recall = evaluation.by_labels, figures.recall
+    if recall is None or recall >= LOW_RECALL or chosen is None or chosen.mar_percent >= 100 * (1 - recall):
+        return []
+    missed, defective = figures.confusion.false_negatives, int(evaluation.truth.sum())
+    words = (
+        f"The threshold lies above {missed} of {defective} defective images; {chosen.threshold:.4g} would miss "
+        f"{chosen.mar_percent:.1f} % of them and alarm {chosen.far_percent:.1f} % of the normal ones. "
+        f"{counted(len(run.parts.validation), 'normal image')} set it: more of them, without strange ones, or a "
+        "smaller decision.k bring it down"
+    )
+    return [words]
 
 
 def alarmed_words(run: FrameRun) -> str:

@@ -27,7 +27,7 @@ from training.image_artifacts import FrameRun
 from training.images.folders import ANOMALY, Layout, read_folder
 
 GOOD_PARTS = 90
-"""Good parts that the simulated station shows: 27 are tested on, 9 set the threshold, 54 are fitted on."""
+"""Good parts that the simulated station shows: 27 are tested on, 63 are fitted on and set the threshold."""
 SIMULATED = "A simulated inspection station: plates in a fixture, some of them scratched, some missing."
 """What is shown without a folder."""
 

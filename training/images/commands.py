@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edge_agent.contract.calibration import Grade
 from edge_agent.contract.words import counted
 from training.data import DataError
 from training.evaluation.evaluate import Choice
@@ -27,8 +28,9 @@ def fit_command(recipe: ImageRecipe, text: str, options: argparse.Namespace, *, 
         parts.append(f"{images['defective']} defective ones ({', '.join(run.input.classes)})")
     if images["stopping"]:
         parts.append(f"{images['stopping']} for early stopping")
-    thresholds = f"{images['validation']}" if run.optimism is None else "all of them, left out in turn,"
-    parts += [f"{thresholds} for thresholds", f"{images['test']} to test on"]
+    in_turn = "thresholds from further fits, each without some of them"
+    parts.append(f"{images['validation']} for thresholds" if run.optimism is None else in_turn)
+    parts.append(f"{images['test']} to test on")
     return f"wrote {run.path}: {run.info.detector}, {', '.join(parts)}\nnext: `python -m training evaluate {run.path}`"
 
 
@@ -37,9 +39,11 @@ def evaluate_command(
 ) -> str:
     """Evaluate a run on images."""
     evaluation = evaluate_frames(run, threshold=options.threshold, choice=choice, device=device, progress=progress)
+    unfounded = evaluation.float_graph.calibration.grade is Grade.PROVISIONAL
+    provisional = " --provisional" if unfounded else ""
     return (
         f"{write_frame_report(run, evaluation)}\nwrote {run.path / 'metrics.json'} and {run.path / 'report.html'}\n"
-        f"next: look at the report, then `python -m converters build {run.path}`"
+        f"next: look at the report, then `python -m converters build {run.path}{provisional}`"
     )
 
 

@@ -99,10 +99,9 @@ class PatchDetector(ImageDetector[S]):
 
     def judged(self, features: FrameFeatures) -> dict[str, Floats]:
         """Scores [n] and maps [n, h, w] of frames, as the float graph gives them."""
-        judge = tf.function(self._judge, autograph=False)
         shape = self._patches.shape
         outputs = [
-            judge(tf.constant(each, tf.float32))
+            self._judge(tf.constant(each, tf.float32))
             for batch in features.exact()
             for each in batch.reshape(shape[0], -1, *shape[1:]).swapaxes(0, 1)
         ]
