@@ -9,7 +9,7 @@ of all positions:
 
 B whitens C. In its coordinates a position differs from all others in few directions: the r of largest variance l_i are
 kept, with columns v_i = u_i sqrt(1 / t_p - 1 / l_i) of V_p, and the harmonic mean t_p of the other variances stands
-for all of those. With d = 232 some 64 directions rank images as all of them do, in a quarter of the memory.
+for all of those. With d = 232 some 48 directions rank images as all of them do, in a fifth of the memory.
 
 Parts do not lie in the same place to the pixel: mean and covariance of a position are those of its neighbourhood,
 weighted by a Gaussian of `tolerance` positions.

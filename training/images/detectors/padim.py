@@ -39,7 +39,7 @@ class PadimSettings:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     projected: int = 0
     """Features that are left by a random projection, where a position has more; 0: all. Memory grows with it."""
-    rank: int = 64
+    rank: int = 48
     """Directions in which a position differs from all others; 0: all share one covariance, for parts that lie anywhere
     and for the smallest model; the number of features: full covariances."""
     shrinkage: float | None = None
