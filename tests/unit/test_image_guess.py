@@ -104,6 +104,15 @@ def test_few_images_unreadable_ones_and_missing_defects_are_told(tmp_path: Path)
         assert words in advice
 
 
+def test_normal_images_that_are_left_out_in_turn_all_set_the_threshold(tmp_path: Path) -> None:
+    folder = plain_folder(tmp_path / "images")
+    ready = guess.READY / "padim.toml"
+    assert "few images: 4 of 28 normal ones set the threshold" in made(folder)[0].advice
+    ready.write_text(ready.read_text().replace("[frame]", "folds = 5\n[frame]", 1))
+    (tmp_path / "Öl 1.toml").unlink()
+    assert "few images: 28 of 28 normal ones set the threshold" in made(folder)[0].advice
+
+
 @pytest.mark.parametrize(
     ("detector", "words"), [("labels", "learns from defective images"), ("clips", "how frames follow")]
 )

@@ -293,9 +293,10 @@ def test_a_frame_is_as_strange_unseen_as_new_ones_are(backbone, normal):
     assert unseen == pytest.approx(new, rel=0.1)
 
 
-def test_features_that_are_not_kept_are_computed_anew_and_are_the_same(backbone, normal, fitted, monkeypatch):
+def test_features_that_are_not_kept_are_computed_anew_and_are_the_same(backbone, normal, fitted, monkeypatch, caplog):
     monkeypatch.setattr(frame_features, "MOST_KEPT", 0)
     again = fit(backbone, normal)
+    assert "features of 20 frames would take 0.0 GB and are computed anew" in caplog.text
     frame = defective_frame()
     np.testing.assert_allclose(outputs(again, frame)["map"], outputs(fitted, frame)["map"], rtol=1e-4)
     part = FrameFeatures(again._patches, normal, progress=False).part(np.array([3, 1]))

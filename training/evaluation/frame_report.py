@@ -39,7 +39,7 @@ def write_frame_report(run: FrameRun, evaluation: FrameEvaluation) -> str:
     if figures is None:
         return "\n".join([*threshold, NO_LABELS])
     lines = ["Test images, by their labels:", *listed(figure_lines(figures)), alarmed_words(run)]
-    lines += missed_words(run, evaluation, figures)
+    lines += missed_words(evaluation, figures)
     lines += [_agreement_words(name, each) for name, (_, each) in evaluation.device.items()]
     return "\n".join([*threshold, *lines])
 
@@ -89,7 +89,7 @@ def strangest_words(run: FrameRun, judged: Judged) -> str:
     )
 
 
-def missed_words(run: FrameRun, evaluation: FrameEvaluation, figures: Figures) -> list[str]:
+def missed_words(evaluation: FrameEvaluation, figures: Figures) -> list[str]:
     """What to do where most defects lie below the threshold, though another would find them."""
     chosen, recall = evaluation.by_labels, figures.recall
     if recall is None or recall >= LOW_RECALL or chosen is None or chosen.mar_percent >= 100 * (1 - recall):
@@ -97,9 +97,8 @@ def missed_words(run: FrameRun, evaluation: FrameEvaluation, figures: Figures) -
     missed, defective = figures.confusion.false_negatives, int(evaluation.truth.sum())
     words = (
         f"The threshold lies above {missed} of {defective} defective images; {chosen.threshold:.4g} would miss "
-        f"{chosen.mar_percent:.1f} % of them and alarm {chosen.far_percent:.1f} % of the normal ones. "
-        f"{counted(len(run.parts.validation), 'normal image')} set it: more of them, without strange ones, or a "
-        "smaller decision.k bring it down"
+        f"{chosen.mar_percent:.1f} % of them and alarm {chosen.far_percent:.1f} % of the normal ones. More normal "
+        "images, without strange ones, or a smaller decision.k bring it down"
     )
     return [words]
 
