@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -280,12 +281,14 @@ def read_arrays(path: Path, expected: Mapping[str, tuple[type[np.generic], tuple
         RunError: an array is missing or another than expected.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if missing := [name for name in expected if name not in archive]:
                 raise RunError(f"{path} has no {', '.join(missing)}: it is of another version, fit again with this one")
             arrays = {name: archive[name] for name in expected}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except OSError as error:
         raise RunError(f"cannot read {path}: {error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path} is damaged or cut short ({error}): fit again") from error
     lengths: dict[int | str, int] = {}
     for name, (kind, shape) in expected.items():
         array = arrays[name]

@@ -29,7 +29,7 @@ from training.detectors import detector_class, make_detector
 from training.detectors.base import Curves, Detector, NormalData
 from training.graph import Front
 from training.recipe import ChannelSettings, Recipe
-from training.run_folder import finish, fresh_folder, seed_everything, tool_versions
+from training.run_folder import check_place, finish, fresh_folder, seed_everything, tool_versions
 from training.splits import (
     Rows,
     Splits,
@@ -80,6 +80,7 @@ def fit(recipe: Recipe, sources: Sources, out: Path, *, progress: bool = True) -
         RecipeError: a setting does not go with the detector.
         DataError: the data cannot be used; the message says where and what to do.
     """
+    check_place(out)
     seed_everything(recipe.training.seed)
     cls = detector_class(recipe)
     channels = recipe.channels or find_channels(sources.files[0], recipe.data)

@@ -32,7 +32,7 @@ from converters.runtimes import find_tflite_python
 from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.frame_manifest import FrameManifest
 from edge_agent.contract.prefilter import Mode
-from training.image_artifacts import FrameRun
+from training.image_artifacts import MOST_VALIDATION, FrameRun
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -114,9 +114,9 @@ def build_frames(run: FrameRun, options: Options, progress: Progress, child: Chi
         Refused: no format is left, the data give no threshold, or it is provisional and that was not asked for.
     """
     asked = options.alarms_per_day or run.info.decision.alarms_per_day
-    covered = time_covered(run, asked)
+    covered, most_s = time_covered(run, asked), MOST_VALIDATION * run.input.interval_s
     if not options.provisional:
-        refuse_too_short(covered)
+        refuse_too_short(covered, most_s)
     made = convert_frame_run(run, options, progress, child)
     progress("setting thresholds on validation frames")
     for graph_format, graph in made.graphs.items():
@@ -124,7 +124,7 @@ def build_frames(run: FrameRun, options: Options, progress: Progress, child: Chi
     if not options.provisional:
         for graph_format, thresholds in made.thresholds.items():
             for calibration in thresholds.both() if graph_format != EDGETPU else ():
-                refuse_provisional(calibration)
+                refuse_provisional(calibration, most_s)
     assembly = FrameAssembly(
         run=run,
         name=options.name or run.info.name,

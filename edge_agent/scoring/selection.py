@@ -131,7 +131,7 @@ def attempt(
         tolerance = tolerances.get(str(described["runtime"]), max(tolerances.values(), default=0.0))
         trial = replace(trial, golden_error=error, tolerance=tolerance)
         if not error <= tolerance:
-            raise ScoringError(f"golden scores differ by {error:.2g}, allowed {tolerance:.2g}")
+            raise ScoringError(f"what it gives differs from the golden data by {error:.2g}, allowed {tolerance:.2g}")
         return replace(trial, us_per_call=us_of(scorer) if us_of else float("nan")), scorer
     except KeyError as missing:
         return replace(trial, problem=f"the golden data have no {missing}"), None

@@ -111,7 +111,7 @@ def test_a_graph_whose_map_overflows_is_refused() -> None:
     black[0, 0, 0] = 0
     sums = black.sum(axis=(1, 2, 3), dtype=np.float64)
     data = {"frames": black, "score_int8": np.log(sums).astype(np.float32), "map_int8": np.ones((3, H, W), np.float32)}
-    with pytest.raises(ScoringError, match="differ by inf"):
+    with pytest.raises(ScoringError, match="differs from the golden data by inf"):
         choose_frame_graph(SmallBundle({"int8": logarithm()}, data), ScoringSettings())
 
 
@@ -180,7 +180,7 @@ def test_golden_kinds_are_held_to_the_mean_over_a_frame() -> None:
     assert golden_kinds(one_cell)[1] is not None
     trial, scorer = golden_kinds(np.roll(kinds, 1, axis=3))
     assert scorer is None
-    assert "golden scores differ" in trial.problem
+    assert "differs from the golden data" in trial.problem
 
 
 def test_golden_kinds_of_other_classes_are_a_problem_and_not_a_crash() -> None:

@@ -81,6 +81,12 @@ def test_the_run_holds_the_frames_of_its_parts(run: FrameRun) -> None:
     assert run.test_labels.sum() == 8
 
 
+def test_the_place_of_a_run_is_looked_at_before_any_image(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(DataError, match="not a run folder: give another --out"):
+        fitted(tmp_path / "absent", tmp_path / "run")
+
+
 def test_validation_and_test_images_are_not_among_those_fitted_on(run: FrameRun) -> None:
     parts = run.parts
     fitted_on = {*parts.training, *parts.stopping, *parts.defective}

@@ -113,6 +113,20 @@ def test_normal_images_that_are_left_out_in_turn_all_set_the_threshold(tmp_path:
     assert "few images: 28 of 28 normal ones set the threshold" in made(folder)[0].advice
 
 
+@pytest.mark.parametrize(("folds", "fewest"), [("", 6), ("folds = 5\n", 5)])
+def test_images_that_are_too_few_for_any_fit_are_told(tmp_path: Path, folds: str, fewest: int) -> None:
+    ready = guess.READY / "padim.toml"
+    ready.write_text(ready.read_text().replace("[frame]", f"{folds}[frame]", 1))
+    rng = np.random.default_rng(0)
+    for number in range(fewest - 1):
+        write(tmp_path / "images" / f"{number}.png", picture(rng))
+    told = f"too few images: {fewest - 1} normal to fit on, expected {fewest} at least"
+    assert told in made(tmp_path / "images")[0].advice
+    (tmp_path / "Öl 1.toml").unlink()
+    write(tmp_path / "images" / "more.png", picture(rng))
+    assert "too few" not in made(tmp_path / "images")[0].advice
+
+
 @pytest.mark.parametrize(
     ("detector", "words"), [("labels", "learns from defective images"), ("clips", "how frames follow")]
 )

@@ -1,6 +1,7 @@
 """The run folder: written, read back, and refused where it is not what it says."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,15 @@ def test_arrays_of_another_shape_or_type_are_refused(tmp_path: Path, changes: di
     write_info(tmp_path, INFO)
     np.savez(tmp_path / "normal.npz", **arrays(**changes))
     with pytest.raises(RunError, match=r"normal.npz"):
+        _ = Run.read(tmp_path).validation
+
+
+@pytest.mark.parametrize("kept", [0, 100, 600])
+def test_arrays_cut_short_are_told_as_that(tmp_path: Path, kept: int) -> None:
+    write_info(tmp_path, INFO)
+    np.savez(tmp_path / "normal.npz", **arrays())
+    os.truncate(tmp_path / "normal.npz", kept)
+    with pytest.raises(RunError, match=r"normal.npz is damaged or cut short \(.*\): fit again"):
         _ = Run.read(tmp_path).validation
 
 

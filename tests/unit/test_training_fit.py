@@ -152,8 +152,7 @@ def test_windows_that_do_not_go_with_the_detector_are_refused(
         fitted(tmp_path, recipe(detector).replace("rows = 16", f"rows = {rows}"))
 
 
-def test_a_folder_that_is_no_run_is_never_replaced(tmp_path: Path) -> None:
-    write_csv(tmp_path / "machine.csv")
+def test_a_folder_that_is_no_run_is_never_replaced_which_is_said_before_any_data_are_read(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
     with pytest.raises(DataError, match="not a run folder"):
@@ -161,11 +160,14 @@ def test_a_folder_that_is_no_run_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_run_is_replaced_by_the_next_one(tmp_path: Path) -> None:
+def test_a_run_is_replaced_by_the_next_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_csv(tmp_path / "machine.csv")
-    fitted(tmp_path, recipe("gaussian"))
+    run = fitted(tmp_path, recipe("gaussian"))
+    assert not caplog.messages
+    (run.path / "pump-1.0.0.bundle").touch()
     fitted(tmp_path, recipe("pca"))
     assert Run.read(tmp_path / "run").info.detector == "pca"
+    assert "is replaced, and with it pump-1.0.0.bundle: copy" in "".join(caplog.messages)
     assert [path.name for path in tmp_path.iterdir() if "unfinished" in path.name] == []
 
 

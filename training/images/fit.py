@@ -41,7 +41,7 @@ from training.images.parts import FEW_VALIDATION, ImageParts, split_images
 from training.images.recipe import ImageRecipe
 from training.images.stock import Stock, readable, repeated, take_stock
 from training.recipe import RecipeError
-from training.run_folder import finish, fresh_folder, seed_everything, tool_versions
+from training.run_folder import check_place, finish, fresh_folder, seed_everything, tool_versions
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def fit_images(recipe: ImageRecipe, text: str, folder: Path, out: Path, *, progr
         RecipeError: a setting does not go with the detector.
         DataError: the images cannot be used; the message says where and what to do.
     """
+    check_place(out)
     seed_everything(recipe.training.seed)
     detector = make_image_detector(recipe)
     found = read_folder(folder, seed=recipe.images.seed, test_share=recipe.images.test_share, labelled=False)

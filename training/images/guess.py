@@ -16,7 +16,7 @@ from edge_agent.contract.words import counted
 from training.data import DataError
 from training.guess import Written, model_name, ready_text, toml_text
 from training.images.folders import ImageFolder, Layout, read_folder
-from training.images.parts import FEW_VALIDATION, FEWEST_VALIDATION, in_folds
+from training.images.parts import FEW_VALIDATION, FEWEST_TRAINING, FEWEST_VALIDATION, in_folds
 from training.images.recipe import OF_A_SCENE, ImagesSettings, parse_image_recipe
 from training.images.stock import Stock, readable, repeated, take_stock
 from training.recipe import RecipeError
@@ -142,7 +142,11 @@ def _advice(found: Found, ready: str, detector: str) -> list[str]:
     normal, settings = len(found.folder.train), ImagesSettings()
     in_turn = FOLDS in ready and in_folds(found.folder, settings.folds)
     validation = normal if in_turn else max(round(settings.validation_share * normal), FEWEST_VALIDATION)
-    if validation < FEW_VALIDATION:
+    can_turn = FOLDS in ready and found.folder.layout is not Layout.SEQUENCE
+    fewest = FEWEST_TRAINING + (1 if can_turn else FEWEST_VALIDATION)
+    if normal < fewest:
+        told.append(f"too few images: {normal} normal to fit on, expected {fewest} at least; some hundred are good")
+    elif validation < FEW_VALIDATION:
         told.append(
             f"few images: {validation} of {normal} normal ones set the threshold, which will be rough; some hundred "
             "are good"
