@@ -117,6 +117,7 @@ class WatchLoop(SupervisedLoop, ABC, Generic[Item, Watcher]):
                 failures = 1 if self._decided > decided else failures + 1
                 problem = f"watching failed and begins again: {error!r}"
                 if not self._watch_failed(problem, failures) or self._over():
+                    self._settle_after_failure()
                     break
             else:
                 break
@@ -158,6 +159,13 @@ class WatchLoop(SupervisedLoop, ABC, Generic[Item, Watcher]):
             return item is not None or self._give_up()
         self._pause(min(LONGEST_RESTART_S, READ_TIMEOUT_S * 2.0 ** (failures - 1)))
         return True
+
+    def _settle_after_failure(self) -> None:
+        """Publish what was held back, though no watcher is made any more."""
+        try:
+            self._settle(end=True)
+        except Exception:  # noqa: BLE001 - it may be what failed
+            _log.exception("stream %s: what was held back cannot be published", self.name)
 
     def _give_up(self) -> bool:
         """Count what will not be decided any more."""

@@ -6,7 +6,8 @@ scene that the prefilter learns on site, under the fault `model` where there sho
 Scene and camera reference are kept in the stream's folder: at once when they are learned, the scene as it is followed
 every ten minutes and at the end. A file that cannot be read, or is for other masks, means learning anew.
 
-A watcher made again after a failure goes on with the scene, the reference and the events that are open.
+A watcher made again after a failure runs the same graph, which is not measured again, and goes on with the scene, the
+reference and the events that are open.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ from typing import Any, Final
 
 from edge_agent.alerts.credentials import SecretError, read_secret
 from edge_agent.backoff import Backoff
-from edge_agent.camera_pipeline import camera_pipeline, choose_camera_graph, vision_of
+from edge_agent.camera_pipeline import CameraGraph, camera_pipeline, choose_camera_graph, vision_of
 from edge_agent.config import StreamSettings
+from edge_agent.contract.bundle import FrameBundle
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.frames import Frame, FrameScore, Pixels
 from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS, Unknown
 from edge_agent.contract.wire import ModelRef, StreamHealth
 from edge_agent.files import load_kept, read_kept, replace_file
-from edge_agent.found_bundle import find_frame_bundle
+from edge_agent.found_bundle import Found, find_frame_bundle
 from edge_agent.frame_account import FrameAccount, FrameKeeper
 from edge_agent.frame_reader import FrameReader
 from edge_agent.frame_stream import FrameStream
 from edge_agent.mailbox import Mailbox
 from edge_agent.ports import Clock, FrameScorer, FrameSource
 from edge_agent.reporting import Reporter
+from edge_agent.scoring.settings import ScoringSettings
 from edge_agent.sources.camera import NetworkCameraSettings
 from edge_agent.sources.frame_settings import FrameSourceSettings, make_frame_source
 from edge_agent.supervised_loop import Supervision
@@ -105,6 +108,7 @@ class WatchedCamera(Watched):
         self.pipeline: FramePipeline | None = None
         """What watches now; None before the model is loaded."""
         self._describe: dict[str, Any] = {}
+        self._chosen: tuple[Found[FrameBundle], ScoringSettings] | None = None
         self._health: CameraHealth | None = None
         self._prefilter: FramePrefilter | None = None
         self._saved_ns = clock.monotonic_ns()
@@ -152,7 +156,7 @@ class WatchedCamera(Watched):
     # The model, and what was learned on site.
 
     def _make_watcher(self) -> WatchedCamera:
-        graph, problem = choose_camera_graph(self._found, self._settings)
+        graph, problem = self._choose()
         model, note, self._describe = None, "", {}
         if graph is not None:
             manifest = graph.bundle.manifest
@@ -178,6 +182,20 @@ class WatchedCamera(Watched):
         self._account.use(self.pipeline, vision.localisation.zones)
         self.reporter.use(model, self.pipeline.open_events, note)
         return self
+
+    def _choose(self) -> tuple[CameraGraph | None, str]:
+        """Load the graph that ran before a failure; at first, and where it does not load again, the best that runs."""
+        if self._chosen is not None:
+            found, scoring = self._chosen
+            graph, problem = choose_camera_graph(found, replace(self._settings, scoring=scoring))
+            if graph is not None:
+                return graph, problem
+            _log.warning("stream %s: the %s graph does not load again: %s", self.name, scoring.graph, problem)
+        graph, problem = choose_camera_graph(self._found, self._settings)
+        if graph is not None:
+            scoring = replace(self._settings.scoring, graph=str(graph.spec.format))
+            self._chosen = Found(bundle=graph.bundle, problem=problem), scoring
+        return graph, problem
 
     def _make_prefilter(self, settings: FramePrefilterSettings, *, needed: bool) -> None:
         """Make the prefilter with the scene of before, unless there is one already; `off` where it is not needed."""

@@ -21,11 +21,14 @@ from edge_agent.contract.prefilter import Mode
 from edge_agent.contract.records import NS, Fault, Stage, Unknown
 from edge_agent.contract.wire import ClockState
 from edge_agent.contract.zones import Zone
+from edge_agent.errors import ScoringError
 from edge_agent.found_bundle import Found
 from edge_agent.frame_account import FrameAccount
 from edge_agent.pipeline import DecisionSettings
 from edge_agent.reporting import Reporter
 from edge_agent.scoring.frame_interpreter import FrameScorer
+from edge_agent.scoring.frame_selection import choose_frame_graph
+from edge_agent.scoring.settings import ScoringSettings
 from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.inspection import InspectionScene, SceneFault, SceneFaultKind
 from edge_agent.sources.recorded import ImagesSettings
@@ -186,9 +189,38 @@ def test_alerts_of_the_bundle_before_are_held_against_its_own_zones(tmp_path: Pa
     assert event.threshold > bench.watched.pipeline.thresholds(Stage.NETWORK).threshold
 
 
+@pytest.mark.parametrize("loads", [True, False])
+def test_a_watcher_made_again_runs_the_graph_that_was_chosen_unless_it_does_not_load(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, loads: bool
+) -> None:
+    def choose(given: FrameBundle, settings: ScoringSettings) -> Any:
+        asked.append(settings.graph)
+        if settings.graph != "auto" and not loads:
+            raise ScoringError("no memory")
+        return choose_frame_graph(given, settings)
+
+    asked: list[str] = []
+    monkeypatch.setattr("edge_agent.camera_pipeline.choose_frame_graph", choose)
+    bench = Bench(tmp_path, bundle=str(bundle), decision=NOTHING_IS_STRANGE)
+    bench.watched._make_watcher()
+    assert asked == ["auto", "float32"] + ["auto"] * (not loads)
+    assert (bench.see().fault, bench.watched.health().model) == (None, "weld")
+
+
+def test_a_watcher_made_again_says_why_the_bundle_before_watches(tmp_path: Path, bundle: Path) -> None:
+    slots, broken = Slots(tmp_path / "slots"), tmp_path / "new.bundle"
+    broken.write_bytes(bundle_bytes({"version": "9.9.9"}))
+    slots.install(bundle)
+    slots.install(broken)
+    bench = Bench(tmp_path, decision=NOTHING_IS_STRANGE)
+    bench.watched._make_watcher()
+    assert "9.9.9" in bench.see().detail
+    assert bench.watched.health().version == "1.0.0"
+
+
 def test_a_watcher_made_again_without_a_graph_has_no_model(tmp_path: Path, bundle: Path) -> None:
     bench = Bench(tmp_path, bundle=str(bundle), decision=NOTHING_IS_STRANGE)
-    bench.watched._found = Found(bundle=None, problem="gone")
+    bench.watched._found, bench.watched._chosen = Found(bundle=None, problem="gone"), None
     bench.watched._make_watcher()
     assert (bench.watched.health().model, bench.watched.health().delegate) == (None, None)
 
