@@ -215,7 +215,7 @@ class FramePipeline:
                 return self._warming(frame, step.problem)
             if not math.isfinite(result.value):
                 raise ScoringError(f"the graph gave the score {result.value}; expected a finite number")
-            regions = network.watch.find(result.value, result.map, result.kinds)
+            regions = network.watch.find(result.value, result.map, result.kinds, frame.pixels)
         except ScoringError as error:
             self.counts.model_failures += 1
             self._break()
@@ -231,7 +231,7 @@ class FramePipeline:
         t_ns, look = frame.t_ns, check.look if check and check.fault is None else None
         if look is None or self._alone is None:
             return self._unseen(Unknown(t_ns=t_ns, fault=Fault.MODEL, detail=problem), frame)
-        found = self._alone.see(t_ns, look.d2, look.near)
+        found = self._alone.see(t_ns, look.d2, look.near, pixels=frame.pixels)
         decision = self._faults.window(
             t_ns,
             score=None if problem else self._quiet.median,

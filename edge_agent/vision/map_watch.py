@@ -4,23 +4,34 @@ Events are those of the objects (`objects.py`), found where the map is above its
 its own threshold of a map in which no region stands out is a region over the whole frame: as far beyond the threshold
 of maps as the score is beyond its own, in distances from median to threshold. It is none where the strongest cell of
 the map is masked, or in a zone with a threshold of its own: there the map knows better than the score, which sees all
-of the frame. A score without a map is taken as a map of one cell.
+of the frame. A score without a map is taken as a map of one cell. Regions have the mean colour of the picture behind
+their cells, so that objects that pass each other keep their events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 import numpy as np
 
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.decision import DecisionRule, OpenEvent
+from edge_agent.contract.frames import Pixels
 from edge_agent.contract.level import LevelScale
 from edge_agent.contract.records import Floats, Stage, Transition, Unknown
 from edge_agent.errors import ScoringError
 from edge_agent.vision.objects import WHOLE, Objects
 from edge_agent.vision.regions import LocalisationSettings, Localiser, Region
+
+CLEAR_COLOUR: Final = 64.0
+"""Levels of 0..255 in each channel by which things of another colour differ clearly; the same thing in a shadow differs
+by about as much, and is known again where it overlaps with where it was."""
+
+COLOUR_SAMPLES: Final = 4
+"""Pixels along each side of a cell that its colour is the mean of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,24 +96,39 @@ class MapWatch:
         self._level = LevelScale(thresholds.score).level
         self._localisers: dict[tuple[int, ...], Localiser] = {}
 
-    def see(self, t_ns: int, score: float, values: Floats | None = None, kinds: Floats | None = None) -> Sighting:
+    def see(
+        self,
+        t_ns: int,
+        score: float,
+        values: Floats | None = None,
+        kinds: Floats | None = None,
+        pixels: Pixels | None = None,
+    ) -> Sighting:
         """Find what stands out in a frame and follow it; arguments and errors as `find`, and its reading time."""
-        return self.follow(t_ns, self.find(score, values, kinds), score)
+        return self.follow(t_ns, self.find(score, values, kinds, pixels), score)
 
-    def find(self, score: float, values: Floats | None = None, kinds: Floats | None = None) -> tuple[Region, ...]:
+    def find(
+        self,
+        score: float,
+        values: Floats | None = None,
+        kinds: Floats | None = None,
+        pixels: Pixels | None = None,
+    ) -> tuple[Region, ...]:
         """Find what stands out in a frame, strongest first.
 
         Args:
             score: of the whole frame.
             values: float32 [h, w], the map; None: there is none.
             kinds: float32 [h, w, C], without a map [1, 1, C], the probability of each class; None: not told.
+            pixels: uint8 [H, W, 3], the frame as it came; None: objects are told apart by place and size alone.
 
         Raises:
             ScoringError: the map is not finite where it is watched, or the masks leave none of it.
         """
         cells = np.full((1, 1), score, np.float32) if values is None else values
         localiser = self._localiser(cells)
-        regions = localiser.locate(cells, kinds=kinds)
+        of_cells = None if pixels is None else partial(colours, pixels, *cells.shape)
+        regions = localiser.locate(cells, of_cells, kinds)
         if regions or score <= self.thresholds.score.threshold:
             return regions
         strongest = np.nanargmax(cells)
@@ -154,3 +180,18 @@ class MapWatch:
         of_score, of_map = self.thresholds.score, self.thresholds.map
         distances = (score - of_score.median) / (of_score.threshold - of_score.median)
         return of_map.median + distances * (of_map.threshold - of_map.median)
+
+
+def colours(pixels: Pixels, height: int, width: int) -> Floats:
+    """Return the mean colour behind each cell of a map over a frame, float32 [height, width, 3], in `CLEAR_COLOUR`s.
+
+    >>> colours(np.full((6, 8, 3), 128, np.uint8), 1, 2).tolist()
+    [[[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]]
+    """
+    rows, columns = (
+        (2 * np.arange(COLOUR_SAMPLES * cells) + 1) * size // (2 * COLOUR_SAMPLES * cells)
+        for size, cells in zip(pixels.shape, (height, width), strict=False)
+    )
+    samples = pixels[rows[:, np.newaxis], columns].reshape(height, COLOUR_SAMPLES, width, COLOUR_SAMPLES, 3)
+    mean: Floats = samples.mean(axis=(1, 3), dtype=np.float32)
+    return mean / np.float32(CLEAR_COLOUR)

@@ -3,8 +3,10 @@
     regions of a frame -> similarity with known objects -> best pairing (`assignment.py`) -> one Decider for each object
 
 Similarity of a region and an object is the mean of their overlap (intersection over union) and their likeness,
-exp(-D / 2): D sums the squared distance of the centres in sizes of the boxes, that of the logarithms of width and
-height, and the mean squared difference of their features, where both have any.
+exp(-D / 2): D sums the squared distance of the centres in sizes of the boxes and that of the logarithms of width and
+height. It says which may be one. Of these, pairs are chosen by similarity times exp(-F / 2), where F is the mean
+squared difference of their features: colours tell apart things that pass each other, and what turns pale in a shadow
+stays what it was.
 
 A region that is left over joins an object as a part of it if it lies mostly where that just was and is still near it: a
 head that the map shows apart from its body is no event of its own. Else it begins a new object. The price is that a
@@ -214,14 +216,13 @@ def _of_kind(each: _Object, region: Region) -> Region:
 
 
 def similarity(known: list[Region], fresh: list[Region]) -> Doubles:
-    """Return the similarity of each known region with each fresh one, float64 [known, fresh] in 0..1."""
+    """Return how alike in place and size each known region is to each fresh one, float64 [known, fresh] in 0..1."""
     one, other = _boxes(known)[:, np.newaxis], _boxes(fresh)[np.newaxis]
     sizes, other_sizes = one[..., 2:] - one[..., :2], other[..., 2:] - other[..., :2]
     both = _shared(one, other)
     overlap = both / (sizes.prod(axis=-1) + other_sizes.prod(axis=-1) - both)
     way = (one[..., :2] + one[..., 2:] - other[..., :2] - other[..., 2:]) / (sizes + other_sizes)
     distance = (way**2).sum(axis=-1) + (np.log(sizes / other_sizes) ** 2).sum(axis=-1)
-    distance += [[_difference(a.features, b.features) for b in fresh] for a in known]
     alike: Doubles = (overlap + np.exp(-distance / 2)) / 2
     return alike
 
@@ -232,7 +233,8 @@ def _pairs(known: list[Region], fresh: list[Region]) -> list[tuple[int, int]]:
         return []
     alike = similarity(known, fresh)
     alike[alike < LEAST_SIMILARITY] = 0.0
-    return [(i, j) for i, j in cheapest_pairs(-alike) if alike[i, j] > 0]
+    apart = np.array([[_difference(a.features, b.features) for b in fresh] for a in known])
+    return [(i, j) for i, j in cheapest_pairs(-alike * np.exp(-apart / 2)) if alike[i, j] > 0]
 
 
 def _parts(known: list[Region], fresh: list[Region], of_known: dict[int, int]) -> dict[int, int]:

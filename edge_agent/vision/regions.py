@@ -10,6 +10,7 @@ number of regions is bounded, so that a map gone wild costs no more than a busy 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,12 +108,15 @@ class Localiser:
             self._threshold[cells] = in_zone(calibration, settings.zones[i]).threshold
         self._threshold[~self._watched] = np.inf
 
-    def locate(self, values: Floats, features: Floats | None = None, kinds: Floats | None = None) -> tuple[Region, ...]:
+    def locate(
+        self, values: Floats, features: Callable[[], Floats] | None = None, kinds: Floats | None = None
+    ) -> tuple[Region, ...]:
         """Return the regions of a map, strongest first, at most MOST_REGIONS.
 
         Args:
             values: float32 [h, w], larger is stranger.
-            features: float32 [h, w, d] of each cell, in units of which 1 is a clear difference; None: without.
+            features: gives float32 [h, w, d] of each cell, in units of which 1 is a clear difference; asked only where
+                something stands out. None: without.
             kinds: float32 [h, w, C], the probability of each class; None: not told.
 
         Raises:
@@ -131,7 +135,8 @@ class Localiser:
         starts = np.flatnonzero(np.diff(labels.ravel()[order], prepend=0))
         parts = [part for part in np.split(order, starts[1:]) if len(part) >= self._settings.least_area * values.size]
         parts.sort(key=lambda part: -float(values.ravel()[part].max()))
-        found = [self._region(values, features, kinds, part) for part in parts[:MOST_REGIONS]]
+        of_cells = None if features is None else features()
+        found = [self._region(values, of_cells, kinds, part) for part in parts[:MOST_REGIONS]]
         found.sort(key=lambda region: -region.score)
         return tuple(found)
 

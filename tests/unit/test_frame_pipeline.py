@@ -420,6 +420,35 @@ def test_camera_health_learns_its_reference_anew_with_another_scene() -> None:
     assert camera.pipeline.health.reference is not before
 
 
+def test_things_of_other_colours_that_pass_each_other_keep_their_events() -> None:
+    rng, numbers = np.random.default_rng(0), itertools.count(1)
+    room = rng.integers(90, 150, (60, 80, 1)).repeat(8, 0).repeat(8, 1) * np.ones(3)
+    settings = FramePrefilterSettings(learn_frames=30, learn_s=0.0)
+    pipeline = FramePipeline(
+        health=CameraHealth(CameraHealthSettings()),
+        prefilter=FramePrefilter(settings),
+        network=None,
+        rule=settings.rule,
+        new_id=lambda: f"event-{next(numbers)}",
+    )
+
+    def see(number: int, pixels: np.ndarray) -> FrameDecision | None:
+        noisy = np.clip(pixels + rng.normal(0, 2, pixels.shape), 0, 255).astype(np.uint8)
+        return pipeline.feed(Frame(pixels=noisy, t_ns=number * NS // 4, number=number, source="test"))
+
+    opened = {}
+    for number in range(40):
+        see(number, room)
+    for i in range(11):
+        pixels, right, left = room.copy(), 20 + 48 * i, 560 - 48 * i
+        pixels[160:220, right : right + 60] = (250, 20, 20)
+        pixels[260:320, left : left + 60] = (20, 20, 120)
+        opened |= {each: region.box[1] < 0.45 for each, region in see(40 + i, pixels).where.items()}
+    now = {each.id: each.box[1] < 0.45 for each in pipeline.open_events()}
+    assert len(now) == 2
+    assert now == opened
+
+
 def test_clear_frames_are_spared_the_network_but_one_in_max_skip_s() -> None:
     scorer = Answers()
     settings = FramePrefilterSettings(learn_frames=10, learn_s=0.0, rule=RULE, mode=Mode.GATE, max_skip_s=20.0)

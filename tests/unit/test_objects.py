@@ -313,21 +313,20 @@ def test_a_part_from_before_a_restart_or_a_fault_has_passed() -> None:
         assert [(one.id, one.life.value) for one in gone.decision.transitions] == [("part-1", "close")]
 
 
-def test_similarity_is_one_for_the_same_and_falls_with_way_size_and_features() -> None:
-    here = [region(0.5, features=(1.0,))]
-    others = [
-        region(0.5, features=(1.0,)),
-        region(0.55, features=(1.0,)),
-        region(0.5, size=0.2, features=(1.0,)),
-        region(0.5, features=(2.0,)),
-        region(0.9, features=(1.0,)),
-    ]
-    ((same, moved, grown, recoloured, away),) = similarity(here, others).tolist()
+def test_similarity_is_one_for_the_same_and_falls_with_way_and_size() -> None:
+    others = [region(0.5), region(0.55), region(0.5, size=0.2), region(0.9)]
+    ((same, moved, grown, away),) = similarity([region(0.5)], others).tolist()
     assert same == pytest.approx(1.0)
     assert away < moved < 1
     assert 0 < grown < 1
-    assert 0.5 < recoloured < 1
     assert away < 0.01
+
+
+def test_an_object_that_changes_its_colour_stays_the_same_object() -> None:
+    watch = Watch()
+    for i in range(8):
+        watch.see(region(0.2 + 0.05 * i, features=(9.0 * (i > 3),)))
+    assert [life for _, life, _ in watch.told] == ["open"]
 
 
 def test_a_calibration_for_another_rule_is_refused() -> None:

@@ -101,7 +101,7 @@ def test_features_are_the_mean_of_the_regions_cells() -> None:
     values, features = blank(), np.zeros((20, 40, 2), np.float32)
     values[3, 3:5] = 20
     features[3, 3], features[3, 4] = (1, 5), (3, 5)
-    assert localiser().locate(values, features)[0].features == (2, 5)
+    assert localiser().locate(values, lambda: features)[0].features == (2, 5)
 
 
 def test_a_zone_has_a_threshold_of_its_own() -> None:
