@@ -125,7 +125,7 @@ def _network(
         thresholds, rule, frames.interval_s, new_id, settings=places, stage=Stage.NETWORK, classes=frames.classes
     )
     cadence = Cadence(frames.interval_s, frames.warm_up) if graph.scorer.streaming else None
-    return Network(scorer=graph.scorer, watch=watch, cadence=cadence)
+    return Network(scorer=graph.scorer, watch=watch, sha256=graph.spec.sha256, cadence=cadence)
 
 
 def _asked(spec: FrameGraphSpec, base: Calibration, decision: DecisionSettings) -> Calibration:

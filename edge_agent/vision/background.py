@@ -39,6 +39,14 @@ UNEVEN_LIGHT: Final = 0.25
 """Part of a change of light, times the block's usual value, that is added to its spread: shadows and glossy surfaces
 follow a lamp or a cloud more or less than the median block does."""
 
+SAME_VIEW: Final = 0.2
+"""Share of the lit blocks that may differ by more than `UNEVEN_LIGHT` between two scenes of one view: a lamp that is
+switched on throws other shadows."""
+
+SAME_PATTERN: Final = 0.6
+"""Deviation of luma and texture of a scene from those of another in its light, in that of its blocks from each other,
+up to which they are of one view; of two that have nothing to do with each other it is 1.4."""
+
 STRANGE: Final = 9.0
 """Strangeness (3 spreads) from which a block counts as covered by something that was not there."""
 
@@ -150,6 +158,17 @@ class Background:
             strangeness=strangeness.astype(np.float32),
             near=near.astype(np.float32),
         )
+
+    def same_view(self, other: Background) -> bool:
+        """Whether another scene is this one in other light; False where it is too dark to tell."""
+        if self._lit is None:
+            return False
+        light = _light(other.mean[0], self.mean[0], self._lit)
+        seen = other.mean[:, self._lit]
+        apart = seen - np.minimum(light * self.mean[:, self._lit], WHITE)
+        unlike = np.count_nonzero(np.abs(apart[0]) > UNEVEN_LIGHT * seen[0]) / len(seen[0])
+        patterns_agree = apart.std(axis=1) <= np.maximum(SAME_PATTERN * seen.std(axis=1), LEAST_SPREAD)
+        return bool(unlike <= SAME_VIEW and patterns_agree.all())
 
     def follow(self, features: Floats, look: Look, *, quickly: float, slowly: float) -> Background:
         """Return the scene with a frame learned into it.

@@ -5,7 +5,8 @@ Order of events for one frame:
 1. Camera health: while the camera is not well, or may not be, nothing is decided on its frames. With a network, a frame
    in which the prefilter sees nothing is spared that, `LOOK_S` long, unless the network then finds something in it.
 2. The prefilter learns the scene on site. Another scene is unknown, never an anomaly; once it is learned, camera health
-   learns its reference anew. A clear frame ends here in mode `gate`; one in `max_skip_s` is scored all the same.
+   learns its reference anew, and a network goes by what it gave for the frames learned from (`scene_thresholds.py`). A
+   clear frame ends here in mode `gate`; one in `max_skip_s` is scored all the same.
 3. What is left is brought to the size that the graph takes, and scored. A streaming graph sees every frame at its own
    pace (`cadence.py`) and warms up after each break; what comes between two of its steps decides nothing.
 4. Score and map become regions, objects and events (`map_watch.py`).
@@ -30,16 +31,17 @@ import numpy as np
 
 from edge_agent.contract.calibration import Calibration, calibrate
 from edge_agent.contract.decision import Decider, DecisionRule, OpenEvent
-from edge_agent.contract.frames import Frame, Pixels
+from edge_agent.contract.frames import Frame, FrameScore, Pixels
 from edge_agent.contract.records import Decision, Fault, Floats, Stage, Unknown
 from edge_agent.contract.resize import resize
 from edge_agent.errors import ScoringError
 from edge_agent.ports import FrameScorer
-from edge_agent.vision.cadence import Cadence
+from edge_agent.vision.cadence import Cadence, Step
 from edge_agent.vision.camera_health import CameraHealth
 from edge_agent.vision.frame_prefilter import FrameCheck, FramePrefilter, SceneState, Seen
 from edge_agent.vision.map_watch import MapWatch, Sighting, Thresholds
 from edge_agent.vision.regions import LocalisationSettings, Region
+from edge_agent.vision.scene_thresholds import SceneThresholds
 
 FRAME_S: Final = 0.1
 """Seconds that a frame stands for after a break, when nobody knows how long it was seen: a slow camera's step."""
@@ -66,6 +68,8 @@ class Network:
 
     scorer: FrameScorer
     watch: MapWatch
+    sha256: str = ""
+    """Of the graph."""
     cadence: Cadence | None = None
     """Of a streaming graph."""
 
@@ -121,6 +125,11 @@ class FramePipeline:
         self._watches = [watch for watch in (network.watch if network else None, self._alone) if watch]
         self._quiet = _never_asked(rule)
         self._faults = Decider(rule, self._quiet, FRAME_S, new_id)
+        self._thresholds: SceneThresholds | None = None
+        if network is not None and prefilter is not None:
+            kept = prefilter.model.network if prefilter.model else None
+            self._thresholds = SceneThresholds(network.sha256, network.watch.thresholds, kept)
+            network.watch.recalibrate(self._thresholds.now)
 
     @property
     def calibration(self) -> Calibration | None:
@@ -145,8 +154,13 @@ class FramePipeline:
         if unseen := camera or problem:
             return self._unseen(unseen, frame)
         check = self._check(self.prefilter, seen, frame.t_ns) if self.prefilter and seen else None
-        if check and (check.state is SceneState.SCENE_CHANGED or (check.fault and self.network is None)):
+        if check and check.state is SceneState.SCENE_CHANGED:
+            self._learn_light(frame, check)
+            return self._unseen(self._unknown_scene(check), frame, seen=True)
+        if check and check.fault and self.network is None:
             return self._unseen(self._unknown_scene(check), frame)
+        if self._thresholds is not None:
+            self._thresholds.forget()
         self.counts.frames += 1
         if self.network is None:
             return self._by_prefilter(frame, check, self._model_problem)
@@ -178,6 +192,22 @@ class FramePipeline:
                 self.health.learn_anew()
         return check
 
+    def _learn_light(self, frame: Frame, check: FrameCheck) -> None:
+        """Let the network see a scene that is being learned, on which nothing is decided, and take over one learned."""
+        network, thresholds, prefilter = self.network, self._thresholds, self.prefilter
+        if network is None or thresholds is None or prefilter is None:
+            return
+        try:
+            if (taken := self._score(network, frame)) and not (taken[1] and taken[1].warming):
+                result = taken[0]
+                thresholds.note(frame.t_ns, result.value, network.watch.strongest(result.value, result.map))
+        except ScoringError:
+            self.counts.model_failures += 1
+        if check.learned:
+            thresholds.learn(check.learned_since_ns, same_view=check.same_view)
+            network.watch.recalibrate(thresholds.now)
+            prefilter.keep(thresholds.scene)
+
     def _unknown_scene(self, check: FrameCheck) -> Unknown:
         """Return why a frame cannot be held against the scene; that there is no network weighs more than learning."""
         fault, detail = check.fault or Fault.CALIBRATING, check.detail
@@ -185,10 +215,14 @@ class FramePipeline:
             fault, detail = Fault.MODEL, f"{self._model_problem}; {detail}"
         return Unknown(t_ns=check.t_ns, fault=fault, detail=detail)
 
-    def _unseen(self, unknown: Unknown, frame: Frame | None) -> FrameDecision:
+    def _unseen(self, unknown: Unknown, frame: Frame | None, *, seen: bool = False) -> FrameDecision:
+        """Decide that nothing is known; `seen`: the network saw the frame all the same."""
         for watch in self._watches:
             watch.unknown(unknown)
-        self._break()
+        if self.prefilter is not None and unknown.fault in {Fault.CAMERA, Fault.NO_DATA}:
+            self.prefilter.away()
+        if not seen:
+            self._break()
         return FrameDecision(decision=self._faults.unknown(unknown), pixels=frame.pixels if frame else None)
 
     def _break(self) -> None:
@@ -201,20 +235,14 @@ class FramePipeline:
     def _by_network(
         self, network: Network, frame: Frame, check: FrameCheck | None, *, looked: bool
     ) -> FrameDecision | None:
-        scorer, step = network.scorer, None
-        if network.cadence:
-            step = network.cadence.take(frame.t_ns)
-            if step is None:
-                return None
-            if step.begins:
-                scorer.reset()
         try:
-            result = scorer.score(resize(frame.pixels, *scorer.frame_shape))
+            taken = self._score(network, frame)
+            if taken is None:
+                return None
+            result, step = taken
             self.counts.scored += 1
             if step and step.warming:
                 return self._warming(frame, step.problem)
-            if not math.isfinite(result.value):
-                raise ScoringError(f"the graph gave the score {result.value}; expected a finite number")
             regions = network.watch.find(result.value, result.map, result.kinds, frame.pixels)
         except ScoringError as error:
             self.counts.model_failures += 1
@@ -225,6 +253,24 @@ class FramePipeline:
         found = network.watch.follow(frame.t_ns, regions, result.value)
         decision = self._faults.window(frame.t_ns, score=self._quiet.median, d2=_d2(check))
         return self._decided(decision, frame, network.watch, found, result.map)
+
+    def _score(self, network: Network, frame: Frame) -> tuple[FrameScore, Step | None] | None:
+        """Score a frame, and say how a streaming graph took it; None: it comes between two of its steps.
+
+        Raises:
+            ScoringError: the graph failed, or gave a score that counts and is not finite.
+        """
+        scorer, step = network.scorer, None
+        if network.cadence:
+            step = network.cadence.take(frame.t_ns)
+            if step is None:
+                return None
+            if step.begins:
+                scorer.reset()
+        result = scorer.score(resize(frame.pixels, *scorer.frame_shape))
+        if not (step and step.warming) and not math.isfinite(result.value):
+            raise ScoringError(f"the graph gave the score {result.value}; expected a finite number")
+        return result, step
 
     def _by_prefilter(self, frame: Frame, check: FrameCheck | None, problem: str) -> FrameDecision:
         """Decide a frame by the scene alone, and say why there is no network where there should be one."""

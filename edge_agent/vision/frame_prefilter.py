@@ -9,6 +9,8 @@
   within `forget_s`: a parked car is news for that long, and spreads are remembered for that long.
 - `scene_changed` comes with the first frame that shows it, so that no such frame is ever an anomaly. From then on the
   scene is learned anew, as at first; if the old one comes back before that is done, watching goes on with it.
+- After a stretch in which the camera was not well or gave no frames, the old scene must be as clearly back: light that
+  went out and comes on again at another level is another scene.
 - A scene that does not hold still while it is learned is not taken: the older half of its frames is dropped.
 - In mode `gate`, clear frames need not be scored, but one in `max_skip_s` is, and the first after any unknown stretch.
 - Frames run on reading time; a step back in it does no harm.
@@ -32,6 +34,7 @@ from edge_agent.contract.zones import Polygon, check_masks, watched_cells
 from edge_agent.vision.background import LEAST_FRAMES, Look
 from edge_agent.vision.blocks import COLUMNS, ROWS, BlockReducer
 from edge_agent.vision.scene_model import PROVISIONAL_K, SceneModel, learn_scene
+from edge_agent.vision.scene_thresholds import SceneScores
 
 MOST_FRAMES: Final = 2000
 """Most frames learned from: 12 MB of blocks in memory."""
@@ -150,6 +153,10 @@ class FrameCheck:
     """How it differs from the usual scene; None before there is one."""
     learned: bool = False
     """Whether a scene was learned with this frame: the next is the first that is watched in it."""
+    learned_since_ns: int = 0
+    """Reading time of the first frame that it was learned from."""
+    same_view: bool = False
+    """Whether the scene that was learned is the one before in other light."""
     detail: str = ""
     """In words, for the technician: how the scene changed, what is being learned and how far it is."""
 
@@ -182,6 +189,8 @@ class FramePrefilter:
         self.skipped = 0
         """Frames that the network was spared."""
         self._reducer: BlockReducer | None = None
+        self._away = model is not None
+        """Nobody saw what happened since the last frame of the scene."""
         self._kept: list[tuple[int, Floats]] = []
         self._problem = ""
         self._last_ns: int | None = None
@@ -215,7 +224,8 @@ class FramePrefilter:
         look = seen.look
         if self.model is None or look is None:
             return self._learn(seen.features, t_ns, None)
-        if self._changed(look):
+        changed, self._away = self._changed(look), False
+        if changed:
             self.state = SceneState.SCENE_CHANGED
             return self._learn(seen.features, t_ns, look)
         self.state = SceneState.WATCHING
@@ -227,14 +237,25 @@ class FramePrefilter:
         """Take note that frames failed, were missing or not scored: the next is scored whatever it looks like."""
         self._scored_ns = None
 
+    def away(self) -> None:
+        """Take note that the camera was not well or gave no frames: who knows what the scene is like now."""
+        self._away = self.model is not None
+        self.unknown()
+
+    def keep(self, network: SceneScores | None) -> None:
+        """Keep the thresholds of a network with the scene."""
+        if self.model is not None:
+            self.model = replace(self.model, network=network)
+
     def _quiet(self, look: Look) -> bool:
         """Whether nothing stands out: light alone does not, as when it is switched off, and is another scene."""
         clear = self.model is not None and self.model.clear(look)
         return clear and self.state is SceneState.WATCHING and not self._changed(look)
 
     def _changed(self, look: Look) -> bool:
-        part = RETURN if self.state is SceneState.SCENE_CHANGED else 1.0
-        return look.changed(1 + part * (self.settings.max_light - 1), part * self.settings.scene_share)
+        changed = self.state is SceneState.SCENE_CHANGED
+        light, share = RETURN if changed or self._away else 1.0, RETURN if changed else 1.0
+        return look.changed(1 + light * (self.settings.max_light - 1), share * self.settings.scene_share)
 
     def _must_score(self, look: Look, t_ns: int) -> bool:
         clear = self.settings.mode is Mode.GATE and self.model is not None and self.model.clear(look)
@@ -264,8 +285,17 @@ class FramePrefilter:
             self._kept.append((t_ns, features))
         change = f"{_as_a_whole(look)}; " if look else ""
         detail = f"{change}learning the scene: {len(self._kept)} of {wanted} frames{self._problem}"
+        before, since_ns = self.model, self._kept[0][0]
         learned = len(self._kept) >= wanted and self._finish(t_ns)
-        return FrameCheck(t_ns=t_ns, state=state, look=look, learned=learned, detail=detail)
+        return FrameCheck(
+            t_ns=t_ns,
+            state=state,
+            look=look,
+            learned=learned,
+            learned_since_ns=since_ns,
+            same_view=bool(learned and before and self.model and before.same_view(self.model)),
+            detail=detail,
+        )
 
     def _finish(self, t_ns: int) -> bool:
         """Learn the scene from the frames kept; return whether it held still."""

@@ -137,6 +137,10 @@ class MapWatch:
         kind, kind_score = localiser.kind_of(kinds, np.array([strongest]))
         return (Region(box=WHOLE, score=self._on_map(score), area=1.0, kind=kind, kind_score=kind_score),)
 
+    def strongest(self, score: float, values: Floats | None) -> float:
+        """Return the largest watched cell of a map, or the score where there is none; errors as `find`."""
+        return score if values is None else self._localiser(values).strongest(values)
+
     def follow(self, t_ns: int, regions: tuple[Region, ...], score: float | None) -> Sighting:
         """Decide on what was found in a frame; `score` of the whole of it, None: it was not scored."""
         decided = self._objects.update(t_ns, regions)

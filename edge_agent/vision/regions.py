@@ -122,11 +122,7 @@ class Localiser:
         Raises:
             ScoringError: the map is not of the expected size, or not finite where it is watched.
         """
-        if values.shape != self._threshold.shape:
-            raise ScoringError(f"the graph gave a map of {list(values.shape)}, expected {list(self._threshold.shape)}")
-        broken = np.count_nonzero(self._watched & ~np.isfinite(values))
-        if broken:
-            raise ScoringError(f"the graph gave a map with {broken} of {values.size} cells that are not finite")
+        self._check(values)
         strange = values > self._threshold
         if not strange.any():
             return ()
@@ -139,6 +135,18 @@ class Localiser:
         found = [self._region(values, of_cells, kinds, part) for part in parts[:MOST_REGIONS]]
         found.sort(key=lambda region: -region.score)
         return tuple(found)
+
+    def strongest(self, values: Floats) -> float:
+        """Return the largest watched cell of a map; errors as `locate`."""
+        self._check(values)
+        return float(values.max(where=self._watched, initial=-np.inf))
+
+    def _check(self, values: Floats) -> None:
+        if values.shape != self._threshold.shape:
+            raise ScoringError(f"the graph gave a map of {list(values.shape)}, expected {list(self._threshold.shape)}")
+        broken = np.count_nonzero(self._watched & ~np.isfinite(values))
+        if broken:
+            raise ScoringError(f"the graph gave a map with {broken} of {values.size} cells that are not finite")
 
     def is_usual(self, cell: int) -> bool:
         """Return whether the model's own threshold holds for a cell of the flat map: no mask, no zone of another."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from edge_agent.errors import ManifestError
 from edge_agent.files import read_kept
 from edge_agent.vision.background import LEAST_FRAMES, MOST_STRANGE, Background, Look, unseen_looks
 from edge_agent.vision.blocks import COLUMNS, FEATURES, ROWS
+from edge_agent.vision.scene_thresholds import SceneScores
 
 CLEAR_SHARE: Final = 0.95
 """Quantile of the distances of unseen normal frames that is the limit of `clear`: one frame in twenty is scored without
@@ -63,6 +65,8 @@ class SceneModel:
     """Seconds between the frames learned from."""
     calibration: Calibration
     """Threshold of d2 for the prefilter that watches alone."""
+    network: SceneScores | None = None
+    """Thresholds of a network in the light of this scene; None: those of its bundle."""
 
     def check(self) -> None:
         """Refuse shapes and limits that do not fit, such as a broken file may have.
@@ -84,6 +88,10 @@ class SceneModel:
         """Compare a frame, float32 [features, rows, columns], with the scene."""
         return self.background.look(features)
 
+    def same_view(self, other: SceneModel) -> bool:
+        """Whether another scene is this one in other light."""
+        return self.background.same_view(other.background)
+
     def clear(self, look: Look) -> bool:
         """Whether nothing stands out in a frame; light as a whole does not count."""
         return look.d2 <= self.lower
@@ -103,6 +111,8 @@ class SceneModel:
             "frame_s": np.array(self.frame_s),
             "calibration": np.array(json.dumps(self.calibration.to_dict()), np.str_),
         }
+        if self.network is not None:
+            arrays["network"] = np.array(json.dumps(self.network.to_dict()), np.str_)
         return write_npz(arrays)
 
     @classmethod
@@ -124,9 +134,6 @@ class SceneModel:
         """
         arrays: dict[str, Any] = dict(read_npz(content, "scene.npz"))
         try:
-            calibration = strict_json.parse(
-                str(arrays["calibration"]).encode(), place="calibration", max_bytes=MAX_SCENE_BYTES
-            )
             if tuple(map(str, arrays["features"])) != FEATURES:
                 raise ValueError(f"expected the features {FEATURES}, got {arrays['features']}")
             scene = cls(
@@ -137,7 +144,8 @@ class SceneModel:
                 ),
                 lower=float(arrays["lower"]),
                 frame_s=float(arrays["frame_s"]),
-                calibration=Calibration.from_dict(calibration),
+                calibration=Calibration.from_dict(_parsed(arrays, "calibration")),
+                network=SceneScores.from_dict(_parsed(arrays, "network")) if "network" in arrays else None,
             )
             scene.check()
         except (ValueError, KeyError, TypeError, OverflowError, ManifestError) as error:
@@ -145,6 +153,10 @@ class SceneModel:
                 f"scene.npz cannot be used: {error}; remove it, and the scene is learned anew"
             ) from error
         return scene
+
+
+def _parsed(arrays: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return strict_json.parse(str(arrays[name]).encode(), place=name, max_bytes=MAX_SCENE_BYTES)
 
 
 def learn_scene(

@@ -25,6 +25,7 @@ from edge_agent.vision.frame_pipeline import FrameDecision, FramePipeline, Netwo
 from edge_agent.vision.frame_prefilter import FramePrefilter, FramePrefilterSettings
 from edge_agent.vision.map_watch import MapWatch, Thresholds
 from edge_agent.vision.regions import LocalisationSettings
+from edge_agent.vision.scene_model import SceneModel
 
 SIZE, CELLS = (48, 64), (4, 8)
 """Of the frames and maps, height and width."""
@@ -90,6 +91,7 @@ class Camera:
         zones: tuple[Zone, ...] = (),
         masks: Any = (),
         warm_up: int = 0,
+        scene: SceneModel | None = None,
         **given: Any,
     ) -> None:
         numbers = itertools.count(1)
@@ -113,7 +115,7 @@ class Camera:
             )
         self.pipeline = FramePipeline(
             health=CameraHealth(CameraHealthSettings(learn_frames=5, confirm_s=2.0)),
-            prefilter=FramePrefilter(prefilter) if prefilter else None,
+            prefilter=FramePrefilter(prefilter, scene) if prefilter else None,
             network=network,
             rule=RULE,
             new_id=self.new_id,
@@ -398,15 +400,101 @@ def test_a_network_decides_while_the_scene_is_still_learned() -> None:
 
 
 def test_another_scene_is_unknown_to_the_network_too_and_heals() -> None:
-    scorer = Answers()
-    camera = Camera(scorer, prefilter=LEARN)
+    camera = Camera(Answers(*[0.0] * 11, 2 * SCORE_LIMIT), prefilter=LEARN)
     camera.see(11)
-    scored = len(scorer.seen)
+    scored = camera.pipeline.counts.scored
     last = camera.see(light=0.5).decision
-    assert (last.anomaly, last.fault, len(scorer.seen)) == (None, Fault.SCENE, scored)
+    assert (last.anomaly, last.fault, camera.pipeline.counts.scored) == (None, Fault.SCENE, scored)
     assert camera.see(10, light=0.5).decision.anomaly is False
     camera.see(10, light=0.5)
     assert [step for _, *step in camera.told] == [["scene_changed", "open"], ["scene_changed", "close"]]
+
+
+class KnowsOneLight(Answers):
+    """Finds a frame the stranger the more its light is another; bright things on top of that."""
+
+    def score(self, pixels: np.ndarray) -> FrameScore:
+        super().score(pixels)
+        light = float(np.median(pixels / ROOM))
+        cells = np.full(CELLS, 5 * MAP_LIMIT * abs(1 - light), np.float32)
+        cells[1, 5] += 3 * MAP_LIMIT * float(pixels.max() > 220)
+        return FrameScore(value=5 * SCORE_LIMIT * abs(1 - light), map=cells)
+
+
+def test_a_network_that_knows_another_light_goes_by_what_it_gives_in_this_one() -> None:
+    camera = Camera(KnowsOneLight(), prefilter=LEARN)
+    camera.see(11)
+    assert camera.see(11, light=0.5).decision.anomaly is False
+    score, of_map = camera.pipeline.network.watch.thresholds.score, camera.pipeline.calibration
+    assert (score.threshold, of_map.threshold) == pytest.approx((3.5 * SCORE_LIMIT, 3.5 * MAP_LIMIT), rel=0.05)
+    assert of_map.grade == "provisional"
+    last = camera.see(3, light=0.5, thing=True)
+    assert last.decision.anomaly is True
+    assert len(last.regions) == 1
+    assert camera.see(10, light=0.5).decision.anomaly is False
+    camera.see(10)
+    assert camera.see().decision.anomaly is False
+    assert camera.pipeline.calibration.threshold == MAP_LIMIT
+
+
+def test_a_network_is_believed_where_the_view_is_another() -> None:
+    camera = Camera(Answers(*[0.0] * 11, *[(0.0, spot())] * 100), prefilter=LEARN)
+    camera.see(11)
+    smoke = np.random.default_rng(5).integers(0, 250, (*SIZE, 3)).astype(np.uint8)
+    smoky = [np.roll(smoke, number % 2, axis=2) for number in range(13)]
+    assert camera.see(pixels=smoky[0]).decision.fault is Fault.SCENE
+    assert [camera.see(pixels=each) for each in smoky][-1].decision.anomaly is True
+    assert camera.pipeline.calibration.threshold == MAP_LIMIT
+
+
+def test_what_a_network_gave_for_a_scene_that_did_not_stay_is_dropped() -> None:
+    camera = Camera(KnowsOneLight(), prefilter=LEARN)
+    camera.see(11)
+    camera.see(5, light=0.4)
+    camera.see(2)
+    assert camera.pipeline.calibration.threshold == MAP_LIMIT
+    camera.see(11, light=0.5)
+    assert camera.pipeline.calibration.threshold == pytest.approx(3.5 * MAP_LIMIT, rel=0.05)
+
+
+def test_light_that_went_out_and_comes_on_a_little_lower_is_another_scene() -> None:
+    camera = Camera(KnowsOneLight(), prefilter=LEARN)
+    camera.see(20)
+    camera.see(10, pixels=np.zeros((*SIZE, 3), np.uint8))
+    told = [camera.see(light=0.72).decision for _ in range(40)]
+    assert not any(each.anomaly for each in told)
+    assert Fault.SCENE in {each.fault for each in told}
+    assert told[-1].fault is None
+
+
+def test_a_network_that_fails_in_a_new_scene_costs_its_thresholds_alone() -> None:
+    camera = Camera(Answers(*[0.0] * 11, *[ScoringError("broken")] * 10), prefilter=LEARN)
+    camera.see(11)
+    assert camera.see(11, light=0.5).decision.anomaly is False
+    assert camera.pipeline.counts.model_failures == 10
+    assert camera.pipeline.calibration.threshold == MAP_LIMIT
+
+
+def test_a_streaming_graph_sees_a_new_scene_without_a_break() -> None:
+    scorer = KnowsOneLight(streaming=True)
+    camera = Camera(scorer, prefilter=LEARN, warm_up=2)
+    camera.see(11)
+    camera.see(10, light=0.5)
+    assert scorer.resets == 1
+    assert camera.see(light=0.5).decision.anomaly is False
+    assert camera.pipeline.calibration.threshold > 3 * MAP_LIMIT
+
+
+def test_a_restart_goes_on_with_the_thresholds_of_the_scene() -> None:
+    camera = Camera(KnowsOneLight(), prefilter=LEARN)
+    camera.see(11)
+    camera.see(11, light=0.5)
+    model = SceneModel.from_npz(camera.pipeline.prefilter.model.to_bytes())
+    again = Camera(KnowsOneLight(), prefilter=LEARN, scene=model)
+    assert again.pipeline.calibration == camera.pipeline.calibration
+    assert again.see(5, light=0.5).decision.anomaly is False
+    other = replace(model, network=replace(model.network, sha256="another graph"))
+    assert Camera(KnowsOneLight(), prefilter=LEARN, scene=other).pipeline.calibration.threshold == MAP_LIMIT
 
 
 def test_camera_health_learns_its_reference_anew_with_another_scene() -> None:

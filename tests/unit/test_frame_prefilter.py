@@ -112,8 +112,10 @@ def scene() -> Scene:
 
 @pytest.fixture
 def camera(learned: SceneModel) -> Camera:
-    """A camera that has learned the scene."""
-    return Camera(model=learned)
+    """A camera that has learned the scene and sees it."""
+    camera, scene = Camera(model=learned), Scene()
+    camera.see(*(scene.frame() for _ in range(2)))
+    return camera
 
 
 def test_blocks_are_mean_luma_and_texture() -> None:
@@ -276,6 +278,36 @@ def test_a_flash_goes_by_and_the_old_scene_goes_on(scene: Scene, camera: Camera)
 def test_a_scene_at_the_limit_does_not_go_to_and_fro(scene: Scene, camera: Camera) -> None:
     states = [camera.check(scene.frame(light)).state for light in (1.4, 1.6, 1.4, 1.1)]
     assert states == ["watching", "scene_changed", "scene_changed", "watching"]
+
+
+def test_after_a_stretch_that_nobody_saw_the_old_scene_must_be_clearly_back(
+    scene: Scene, camera: Camera, learned: SceneModel
+) -> None:
+    assert camera.check(scene.frame(1.4)).state == "watching"
+    camera.prefilter.away()
+    assert camera.check(scene.frame(1.4)).state == "scene_changed"
+    assert Camera(model=learned).check(scene.frame(0.7)).state == "scene_changed"
+    back = Camera(model=learned)
+    assert [back.check(scene.frame(light)).state for light in (1.1, 1.4)] == ["watching"] * 2
+
+
+@pytest.mark.parametrize("light", [0.5, 1.8])
+def test_a_scene_in_other_light_is_the_same_view_and_another_room_is_not(
+    scene: Scene, camera: Camera, light: float
+) -> None:
+    checks = [camera.check(scene.frame(light)) for _ in range(SETTINGS.learn_frames)]
+    assert [check.same_view for check in checks if check.learned] == [True]
+    assert checks[-1].learned_since_ns == checks[0].t_ns
+    elsewhere = Scene(seed=1, bush=False)
+    checks = [camera.check(elsewhere.frame()) for _ in range(SETTINGS.learn_frames)]
+    assert [check.same_view for check in checks if check.learned] == [False]
+
+
+def test_a_scene_too_dark_to_tell_is_not_the_same_view_as_any() -> None:
+    dark, lit = (Background(mean=np.full((2, 4, 4), level), variance=np.ones((2, 4, 4)), watched=np.ones((4, 4), bool))
+                 for level in (4.0, 100.0))  # fmt: skip
+    assert not dark.same_view(lit)
+    assert lit.same_view(lit)
 
 
 def test_light_that_falls_unevenly_is_still_light(scene: Scene, camera: Camera) -> None:

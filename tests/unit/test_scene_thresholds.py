@@ -1,0 +1,71 @@
+"""Thresholds of a network in the light of a scene: which frames they stand on, and when the bundle's hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_agent.contract.calibration import Calibration, Grade, calibrate
+from edge_agent.contract.records import NS
+from edge_agent.vision.map_watch import Thresholds
+from edge_agent.vision.scene_thresholds import SceneScores, SceneThresholds
+
+
+def calibrated(middle: float, spread: float, count: int = 200, m: int = 3) -> Calibration:
+    """Of scores evenly around the middle, 1 of m."""
+    scores = middle + spread * np.linspace(-1, 1, count)
+    return calibrate(scores, np.arange(count) * NS, alarms_per_day=1.0, n=1, m=m, join_s=1.0, k=1.0)
+
+
+BUNDLE = Thresholds(score=calibrated(10.0, 2.0), map=calibrated(100.0, 20.0))
+
+
+def learned(middle: float, spread: float, *, count: int = 50, since_ns: int = 0, same_view: bool = True) -> Thresholds:
+    """After frames of which the maps are ten times the scores."""
+    thresholds = SceneThresholds("graph", BUNDLE, None)
+    for number, score in enumerate(middle + spread * np.linspace(-1, 1, count)):
+        thresholds.note(number * NS, float(score), 10 * float(score))
+    thresholds.learn(since_ns, same_view=same_view)
+    return thresholds.now
+
+
+def test_above_the_median_lies_the_larger_of_the_two_distances() -> None:
+    narrow, wide = learned(30.0, 0.5), learned(30.0, 8.0)
+    assert narrow.score.threshold == pytest.approx(30 + BUNDLE.score.threshold - 10)
+    assert narrow.map.threshold == pytest.approx(300 + BUNDLE.map.threshold - 100)
+    assert wide.score.threshold > 37
+    assert {each.grade for each in (narrow.score, narrow.map, wide.score)} == {Grade.PROVISIONAL}
+
+
+def test_a_threshold_is_never_lower_than_the_bundles() -> None:
+    assert learned(5.0, 1.0) == BUNDLE
+
+
+@pytest.mark.parametrize("given", [{"same_view": False}, {"count": 7}, {"since_ns": 45 * NS}])
+def test_another_view_or_too_few_frames_leave_the_bundles(given: dict[str, int]) -> None:
+    assert learned(30.0, 1.0, **given) == BUNDLE
+
+
+def test_reading_time_that_runs_backwards_does_no_harm() -> None:
+    thresholds = SceneThresholds("graph", BUNDLE, None)
+    for number in [*range(20), *range(20)][::-1]:
+        thresholds.note(number * NS, 30.0 + number, 300.0)
+    thresholds.learn(0, same_view=True)
+    assert thresholds.now.score.median == 39.5
+
+
+def test_what_was_kept_serves_the_same_graph_and_rule_alone() -> None:
+    kept = SceneScores(sha256="graph", score=calibrated(30.0, 2.0), map=calibrated(300.0, 20.0))
+    assert SceneScores.from_dict(kept.to_dict()) == kept
+    assert SceneThresholds("graph", BUNDLE, kept).now.score.median == 30.0
+    assert SceneThresholds("another", BUNDLE, kept).now == BUNDLE
+    assert SceneThresholds("graph", BUNDLE, replace(kept, map=calibrated(300.0, 20.0, m=5))).now == BUNDLE
+
+
+def test_the_factor_that_the_device_asks_now_counts() -> None:
+    kept = SceneScores(sha256="graph", score=calibrated(30.0, 2.0), map=calibrated(300.0, 20.0))
+    asked = Thresholds(score=BUNDLE.score.at(k=3.0), map=BUNDLE.map.at(k=3.0))
+    plain, larger = (SceneThresholds("graph", each, kept).now.score.threshold for each in (BUNDLE, asked))
+    assert larger - 30 == pytest.approx(3 * (plain - 30), rel=0.01)
