@@ -11,6 +11,7 @@ runtime 14.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +128,10 @@ def mapping(model: bytes) -> Mapping:
 
     if model[4:8] != IDENTIFIER:
         raise Refused("the file is no .tflite (its identifier TFL3 is missing)")
-    root = schema.ModelT.InitFromPackedBuf(model, 0)
+    try:
+        root = schema.ModelT.InitFromPackedBuf(model, 0)
+    except (struct.error, TypeError, IndexError, ValueError, UnicodeDecodeError) as error:
+        raise Refused(f"the file is a damaged .tflite ({error}): make or copy it anew") from error
     own = reasons(root)
     first = next((number for number, reason in enumerate(own) if reason), len(own))
     return Mapping(

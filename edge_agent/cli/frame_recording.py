@@ -1,5 +1,8 @@
 """`record` of a camera: frames as images into a folder `normal`, as training takes them.
 
+Frames of a camera that is not well (dark, covered, frozen, moved, out of focus) are left out and counted: what is in
+the folder is learned as normal.
+
 An image is written under another name and renamed, so that whatever ends the recording leaves whole images. Names are
 the reading time, so that several recordings can share a folder and the order of names is that of time.
 """
@@ -10,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,7 +27,9 @@ from edge_agent.config import Settings
 from edge_agent.contract.frames import Frame
 from edge_agent.contract.opencv import opencv
 from edge_agent.contract.records import NS
+from edge_agent.contract.words import counted
 from edge_agent.errors import EdgeAgentError
+from edge_agent.vision.camera_health import CameraHealth
 
 NORMAL: Final = "normal"
 """Folder of normal images, as `python -m training init` looks for it."""
@@ -83,11 +89,16 @@ def record_frames(arguments: argparse.Namespace, settings: Settings, stream: str
     source = open_camera(settings, stream)
     suffix = ".png" if arguments.png else ".jpg"
     recording = FrameRecording(Path(arguments.out), suffix, arguments.every_s, arguments.max_mb * 1e6)
+    health, left_out = CameraHealth(settings.streams[stream].camera.health), Counter[str]()
     begun, ended = time.monotonic(), "time"
     try:
         with ended_by_signals():
             for frame in frames_for(source, arguments.duration_s, f"recording {stream}"):
-                recording.add(frame)
+                check = health.feed(frame.pixels, frame.t_ns)
+                if unwell := check.fault or check.suspected:
+                    left_out[str(unwell)] += 1
+                else:
+                    recording.add(frame)
     except KeyboardInterrupt:
         ended = "interrupted"
     except RecordingFull as error:
@@ -96,6 +107,7 @@ def record_frames(arguments: argparse.Namespace, settings: Settings, stream: str
         "folder": arguments.out,
         "images": recording.count,
         "bytes": recording.bytes,
+        "frames_left_out": dict(left_out),
         "seconds": round(time.monotonic() - begun, 1),
         "ended": ended,
     }
@@ -105,10 +117,18 @@ def record_frames(arguments: argparse.Namespace, settings: Settings, stream: str
     elif recording.count:
         said = f"{recording.count} images, {recording.bytes / 1e6:.3g} MB, in {report['seconds']:.0f} s"
         print(f"{arguments.out}/{NORMAL}: {said}, ended by: {ended}")
+        if left_out:
+            print(f"left out, since the camera was not well: {_told(left_out)}")
         print(f"next, on the workstation: python -m training init {Path(arguments.out).name}")
+    elif left_out:
+        print(f"nothing to record, since the camera was not well: {_told(left_out)}", file=sys.stderr)
     else:
         print("no frame came; try: edge-agent check", file=sys.stderr)
     return EXIT_FAILED if not recording.count or ended == "disk" else 0
+
+
+def _told(left_out: Counter[str]) -> str:
+    return ", ".join(f"{counted(count, 'frame')} {unwell}" for unwell, count in left_out.items())
 
 
 def _encoded(frame: Frame, suffix: str) -> bytes:

@@ -34,6 +34,8 @@ def replay(arguments: argparse.Namespace) -> int:
         from edge_agent.cli.frame_replay import replay_frames
 
         return replay_frames(arguments)
+    if not Path(arguments.file).exists():
+        raise EdgeAgentError(f"{arguments.file} is not there: expected a recording, a video or a folder of images")
     bundle, pipeline = _pipeline(arguments)
     source = replay_source(arguments.file, bundle.manifest.input)
     counted: Counter[str] = Counter()

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from edge_agent.contract.frames import Frame
+from edge_agent.contract.image_files import SUFFIXES, images_in, in_time
 from edge_agent.contract.records import NS
 from edge_agent.errors import FrameError, SourceUnavailable
 from edge_agent.sources.formats import in_range
 from edge_agent.sources.opencv import VideoCapture, decode, opencv
 from edge_agent.sources.pixels import FrameCounters
 from edge_agent.sources.playback import FASTEST
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Names of images end like this, in whatever case."""
 
 MAX_IMAGE_BYTES = 256 << 20
 """Largest image file: 64 megapixels of RGB without compression, and a third more."""
@@ -69,7 +67,7 @@ class ImagesSettings:
     kind: ClassVar[str] = "images"
 
     path: str
-    """The folder; folders in it are not looked into."""
+    """The folder; folders in it are not looked into. Images come by name, in which numbers count as numbers."""
     rate_hz: float = 1.0
     """Frames a second, 0.001 to 1000."""
     speed: float = 1.0
@@ -90,7 +88,7 @@ class ImagesSettings:
         """
         opencv()
         try:
-            paths = sorted(path for path in Path(self.path).iterdir() if path.suffix.lower() in SUFFIXES)
+            paths = in_time(images_in(Path(self.path)))
         except OSError as error:
             raise SourceUnavailable(f"{self.path} cannot be read: {error}") from error
         if not paths:

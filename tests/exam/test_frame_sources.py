@@ -22,7 +22,7 @@ from edge_agent.sources.camera import CameraSettings, NetworkCameraSettings
 from edge_agent.sources.frame_settings import make_frame_source
 from edge_agent.sources.inspection import InspectionScene
 from edge_agent.sources.picamera import PicameraSettings
-from edge_agent.sources.pixels import to_rgb
+from edge_agent.sources.pixels import FrameCounters, to_rgb
 from edge_agent.sources.recorded import ImagesSettings, VideoSettings
 from edge_agent.sources.synthetic_scene import SceneSettings
 from tests.mjpeg_server import MjpegServer
@@ -469,6 +469,13 @@ def test_an_image_that_cannot_be_used_is_dropped_counted_and_its_time_passes(bui
     status = rig.source.status()
     assert status["frames_dropped"] == 1
     assert "1.png" in status["last_error"]
+
+
+def test_images_come_in_the_order_of_the_numbers_in_their_names(tmp_path):
+    for number in (1, 2, 3, 10, 11):
+        cv2.imwrite(str(tmp_path / f"frame {number}.png"), np.full((8, 8, 3), number, np.uint8))
+    frames = ImagesSettings(path=str(tmp_path)).frames(FrameCounters("images"))
+    assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [1, 2, 3, 10, 11]
 
 
 def test_images_may_differ_in_size_and_channels(build, tmp_path):

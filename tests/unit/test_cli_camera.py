@@ -136,6 +136,22 @@ def test_record_writes_images_into_the_folder_normal(
     assert cv2.imread(str(images[0])).shape == (72, 96, 3)
 
 
+def test_record_leaves_out_frames_of_a_camera_that_is_not_well(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, dark = tmp_path / "parts", scene(60, fault="dark", fault_start=30, fault_frames=20)
+    words = ["record", "--config", settings(dark), "--out", str(out), "--every", "0.1s"]
+    assert main(words) == 0
+    assert "left out, since the camera was not well: " in (said := capsys.readouterr().out)
+    assert " frames dark" in said
+    lumas = [cv2.imread(str(each)).mean() for each in (out / "normal").iterdir()]
+    assert 30 <= len(lumas) <= 40
+    assert min(lumas) > 0.8 * max(lumas)
+    nothing = settings(scene(10, fault="dark", fault_frames=20))
+    assert main(["record", "--config", nothing, "--out", str(tmp_path / "none"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["frames_left_out"] == {"dark": 10}
+
+
 def test_record_stops_at_its_quota_with_whole_images(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

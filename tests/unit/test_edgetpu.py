@@ -110,6 +110,12 @@ def test_what_the_rules_allow_comes_first_and_the_first_that_stays_is_named():
     assert "from operator 2 on the CPU" in after.sentence()
 
 
+@pytest.mark.parametrize("kept", [8, 40, 400])
+def test_a_file_that_is_cut_short_is_refused(kept):
+    with pytest.raises(Refused, match=r"damaged \.tflite"):
+        mapping(small()[0][:kept])
+
+
 def test_a_mask_is_laid_over_the_integers():
     model, face = small(masked=True)
     integers = with_integer_input(model)

@@ -15,8 +15,8 @@ detector takes, whatever their size, depth and colours.
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,16 +25,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.contract.image_files import SUFFIXES, images_in, in_time
 from edge_agent.contract.resize import resize
 from training.data import DataError
+
+logger = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 """uint8 RGB, [H, W, 3] or a batch [b, H, W, 3]."""
 Mask = NDArray[np.bool_]
 """bool [H, W]: the pixel is defective."""
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""Files that are read as images; others are passed over."""
 
 TEST_SHARE = 0.3
 """Of the normal images of a plain folder."""
@@ -123,7 +123,7 @@ def _found(path: Path, seed: int, test_share: float) -> ImageFolder:
         train, test = _plain(path, seed, test_share)
         return ImageFolder(path=path, layout=Layout.PLAIN, train=train, test=test)
     if frames := _images(path / "train"):
-        return ImageFolder(path=path, layout=Layout.SEQUENCE, train=_in_time(frames), test=_sequence_test(path))
+        return ImageFolder(path=path, layout=Layout.SEQUENCE, train=tuple(in_time(frames)), test=_sequence_test(path))
     if images := _images(path):
         return ImageFolder(path=path, layout=Layout.NORMAL, train=tuple(images))
     raise DataError(f"{path} {_unlike(path)}: expected a folder with {LAYOUTS}")
@@ -188,7 +188,7 @@ def _decoded(path: Path, mode: int) -> NDArray[np.uint8]:
     except (OSError, cv2.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     if image is None:
-        raise DataError(f"{path} is not an image that OpenCV can read: expected one of {', '.join(sorted(SUFFIXES))}")
+        raise DataError(f"{path} is not an image that OpenCV can read: expected one of {', '.join(SUFFIXES)}")
     return np.asarray(image, np.uint8)
 
 
@@ -196,15 +196,7 @@ def _images(folder: Path) -> list[Path]:
     """Images of a folder by name; none where there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES and not each.is_dir())
-
-
-def _in_time(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """In the order of their names, in which numbers count as numbers."""
-    return tuple(sorted(paths, key=lambda path: [(int(n or 0), text) for n, text in _NUMBERS.findall(path.name)]))
-
-
-_NUMBERS = re.compile(r"(\d*)(\D+|$)")
+    return images_in(folder)
 
 
 def _mvtec_test(path: Path) -> tuple[TestImage, ...]:
@@ -235,7 +227,7 @@ def drawn(count: int, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 def _sequence_test(path: Path) -> tuple[TestImage, ...]:
-    frames = _in_time(_images(path / "test"))
+    frames = in_time(_images(path / "test"))
     if not frames:
         return ()
     anomalous, masks = _labels(path / LABELS_FILE), _masks(path, ANOMALY)
@@ -294,7 +286,9 @@ def _check(folder: ImageFolder, *, labelled: bool) -> None:
         raise DataError(f"{folder.path} has no {' and no '.join(missing)}: expected {LAYOUTS}, with images in each")
     bare = [image.path for image in defective if image.mask is None]
     if bare and len(bare) < len(defective):
-        raise DataError(
-            f"{folder.path}: {len(bare)} of {len(defective)} defective images have no mask in ground_truth, the first "
-            f"is {bare[0]}: add them, or leave ground_truth out"
+        logger.warning(
+            "%d of %d defective images have no mask in ground_truth, the first is %s: places of defects are not judged",
+            len(bare),
+            len(defective),
+            bare[0],
         )
