@@ -98,16 +98,18 @@ def station_run(detector: str) -> Path:
     return OUT / f"run-station-{detector}"
 
 
-def station_images() -> Path:
-    """A folder of normal images of the station."""
+def station_images(width: int = STATION.width, height: int = STATION.height) -> Path:
+    """A folder of normal images of the station, as a camera of that size sees them."""
     import cv2
 
-    folder = OUT / "station" / "normal"
+    usual = (width, height) == (STATION.width, STATION.height)
+    folder = OUT / ("station" if usual else f"station-{width}x{height}") / "normal"
     if not folder.is_dir():
         folder.mkdir(parents=True)
         scene = InspectionScene(STATION.seed, STATION.width, STATION.height)
         for number in range(STATION.frames):
-            cv2.imwrite(str(folder / f"{number:03}.png"), scene.pixels(number)[..., ::-1])
+            pixels = cv2.resize(scene.pixels(number), (width, height))
+            cv2.imwrite(str(folder / f"{number:03}.png"), pixels[..., ::-1])
     return folder
 
 

@@ -3,7 +3,8 @@
 Bare means `invoke()` alone on an interpreter whose input is already set. The path is all the agent does between frame
 and decision: camera health, prefilter, resizing, set, invoke, get, regions, objects, decision, with the prefilter in
 mode `watch`, so that every frame is scored. Both are measured in turns in one run. The limits are 1.3 x the bare invoke
-for frames of the size that the graph takes, and 160 MB of memory for the agent with a camera of 640 x 480.
+for frames of the size that the graph takes, and 160 MB of memory for the agent with a camera of 640 x 480; a camera of
+full HD is measured beside it.
 
 Measured are all formats in the bundle of the recommended recipe, and int8 in any case, which ships by default where it
 agrees with float32. On the simulated station, whose frames are nearly alike, it may not, and the converter leaves it
@@ -166,26 +167,27 @@ def path_figures(bundle: FrameBundle, spec: FrameGraphSpec, model: bytes) -> lis
     ]
 
 
-def memory_figure() -> Figure:
-    """Measure the memory of the agent that watches a camera of 640 x 480, which images in a folder stand for.
+def memory_figure(width: int, height: int, limit: float | None = None) -> Figure:
+    """Measure the memory of the agent that watches a camera of that size, which images in a folder stand for.
 
     A folder needs OpenCV, as cameras do; a simulated scene would be measured with what it draws.
     """
-    source = f'kind = "images"\npath = "{station_images().resolve()}"\nrate_hz = {MEMORY_HZ}'
+    source = f'kind = "images"\npath = "{station_images(width, height).resolve()}"\nrate_hz = {MEMORY_HZ}'
     with running_agent(station_bundle(DETECTOR), source) as (_, _, config):
         until = time.monotonic() + WAIT_S
         while (now := status(config))["counts"]["bench"]["frames"] < FRAMES_BEFORE_MEMORY:
             if time.monotonic() > until:
                 raise RuntimeError(f"the agent watched {now['counts']['bench']['frames']} frames in {WAIT_S:.0f} s")
             time.sleep(0.5)
-    return Figure(f"memory of the agent (RSS), {DETECTOR}, 640 x 480, LiteRT", now["rss_bytes"] / 1e6, "MB", 160.0)
+    name = f"memory of the agent (RSS), {DETECTOR}, {width} x {height}, LiteRT"
+    return Figure(name, now["rss_bytes"] / 1e6, "MB", limit)
 
 
 def all_figures() -> list[Figure]:
     """Measure everything of this module."""
     bundle = FrameBundle.read(station_bundle(DETECTOR))
     figures = [figure for graph in graphs_of(bundle) for figure in path_figures(bundle, *graph)]
-    return [*figures, memory_figure()]
+    return [*figures, memory_figure(640, 480, 160.0), memory_figure(1920, 1080)]
 
 
 if __name__ == "__main__":
