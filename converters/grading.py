@@ -43,7 +43,8 @@ def _provisional(calibration: Calibration, about: str, more_s: float, most_s: fl
         do = f"Record {about} {duration(more_s)} more for validation, ask for more false alarms with --alarms-per-day"
     else:
         rate = math.ceil(events * S_PER_DAY / most_s)
-        do = f"A run keeps {duration(most_s)} of them at most: ask for {rate} or more with --alarms-per-day"
+        most = f"A run keeps {duration(most_s)} of them at most"
+        do = f"{most}: record as much and ask for {rate} or more with --alarms-per-day"
     return Refused(
         f"{duration(normal_s)} of normal validation data do not support "
         f"{counted(calibration.alarms_per_day, 'false alarm')} a day: the threshold would be provisional. {do}, or "

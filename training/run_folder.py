@@ -32,6 +32,8 @@ def check_place(out: Path) -> None:
     Raises:
         DataError: `out` holds something that is not a run.
     """
+    if out.name in {"", ".."}:
+        raise DataError(f"{out} cannot be written beside: expected the name of a folder, such as runs/pump")
     if not out.exists():
         return
     if not out.is_dir() or (any(out.iterdir()) and not (out / "run.json").is_file()):

@@ -29,7 +29,7 @@ from edge_agent.contract.opencv import opencv
 from edge_agent.contract.records import NS
 from edge_agent.contract.words import counted
 from edge_agent.errors import EdgeAgentError
-from edge_agent.vision.camera_health import CameraHealth
+from edge_agent.vision.camera_health import CameraFault, CameraHealth
 
 NORMAL: Final = "normal"
 """Folder of normal images, as `python -m training init` looks for it."""
@@ -90,15 +90,22 @@ def record_frames(arguments: argparse.Namespace, settings: Settings, stream: str
     suffix = ".png" if arguments.png else ".jpg"
     recording = FrameRecording(Path(arguments.out), suffix, arguments.every_s, arguments.max_mb * 1e6)
     health, left_out = CameraHealth(settings.streams[stream].camera.health), Counter[str]()
+    unwell: CameraFault | None = None
     begun, ended = time.monotonic(), "time"
     try:
         with ended_by_signals():
             for frame in frames_for(source, arguments.duration_s, f"recording {stream}"):
                 check = health.feed(frame.pixels, frame.t_ns)
-                if unwell := check.fault or check.suspected:
-                    left_out[str(unwell)] += 1
-                else:
+                unwell, before = check.fault or check.suspected, unwell
+                if unwell is None:
                     recording.add(frame)
+                    continue
+                left_out[str(unwell)] += 1
+                if before is None:
+                    print(
+                        f"the camera is {unwell}: frames are left out until it is well. Set up anew? Record anew",
+                        file=sys.stderr,
+                    )
     except KeyboardInterrupt:
         ended = "interrupted"
     except RecordingFull as error:

@@ -45,7 +45,8 @@ switched on throws other shadows."""
 
 SAME_PATTERN: Final = 0.6
 """Deviation of luma and texture of a scene from those of another in its light, in that of its blocks from each other,
-up to which they are of one view; of two that have nothing to do with each other it is 1.4."""
+up to which they are of one view; of two that have nothing to do with each other it is above 1. The share `SAME_VIEW` of
+the blocks that are farthest off does not count: a thing that stands there."""
 
 STRANGE: Final = 9.0
 """Strangeness (3 spreads) from which a block counts as covered by something that was not there."""
@@ -167,8 +168,7 @@ class Background:
         seen = other.mean[:, self._lit]
         apart = seen - np.minimum(light * self.mean[:, self._lit], WHITE)
         unlike = np.count_nonzero(np.abs(apart[0]) > UNEVEN_LIGHT * seen[0]) / len(seen[0])
-        patterns_agree = apart.std(axis=1) <= np.maximum(SAME_PATTERN * seen.std(axis=1), LEAST_SPREAD)
-        return bool(unlike <= SAME_VIEW and patterns_agree.all())
+        return bool(unlike <= SAME_VIEW) and all(_same_pattern(*each) for each in zip(seen, apart, strict=True))
 
     def follow(self, features: Floats, look: Look, *, quickly: float, slowly: float) -> Background:
         """Return the scene with a frame learned into it.
@@ -225,6 +225,13 @@ def _light(luma: Floats, usual: Doubles | Floats, lit: Cells | None) -> float:
     if lit is None:
         return 1.0
     return max(median(luma[lit] / usual[lit]), 1 / WHITE)
+
+
+def _same_pattern(seen: Doubles, apart: Doubles) -> bool:
+    """Whether blocks [n] differ little from others beside how they differ among each other, but for a few of them."""
+    off = np.abs(apart - np.median(apart))
+    most = off <= np.quantile(off, 1 - SAME_VIEW)
+    return bool(apart[most].std() <= max(SAME_PATTERN * seen[most].std(), LEAST_SPREAD))
 
 
 def _around(values: Doubles) -> Doubles:

@@ -200,9 +200,12 @@ class FramePipeline:
         try:
             if (taken := self._score(network, frame)) and not (taken[1] and taken[1].warming):
                 result = taken[0]
-                thresholds.note(frame.t_ns, result.value, network.watch.strongest(result.value, result.map))
+                strongest = network.watch.strongest(result.value, result.map)
+                if math.isfinite(strongest):
+                    thresholds.note(frame.t_ns, result.value, strongest)
         except ScoringError:
             self.counts.model_failures += 1
+            self._break()
         if check.learned:
             thresholds.learn(check.learned_since_ns, same_view=check.same_view)
             network.watch.recalibrate(thresholds.now)

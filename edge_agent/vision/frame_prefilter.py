@@ -285,7 +285,7 @@ class FramePrefilter:
             self._kept.append((t_ns, features))
         change = f"{_as_a_whole(look)}; " if look else ""
         detail = f"{change}learning the scene: {len(self._kept)} of {wanted} frames{self._problem}"
-        before, since_ns = self.model, self._kept[0][0]
+        before, since_ns = self.model, min(kept_ns for kept_ns, _ in self._kept)
         learned = len(self._kept) >= wanted and self._finish(t_ns)
         return FrameCheck(
             t_ns=t_ns,

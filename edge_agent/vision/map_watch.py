@@ -10,6 +10,7 @@ their cells, so that objects that pass each other keep their events.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,7 +86,7 @@ class MapWatch:
     ) -> None:
         self.stage = stage
         """What gives scores and maps."""
-        self._settings, self._classes = settings, classes
+        self._settings, self._classes, self._rule = settings, classes, rule
         self._objects = Objects(rule, thresholds.map, frame_s, new_id, zones=settings.zones, stage=stage)
         self.recalibrate(thresholds)
 
@@ -138,8 +139,14 @@ class MapWatch:
         return (Region(box=WHOLE, score=self._on_map(score), area=1.0, kind=kind, kind_score=kind_score),)
 
     def strongest(self, score: float, values: Floats | None) -> float:
-        """Return the largest watched cell of a map, or the score where there is none; errors as `find`."""
-        return score if values is None else self._localiser(values).strongest(values)
+        """Return the largest watched cell of a map, or the score where there is none; errors as `find`.
+
+        Where objects with open events are, or were last seen, does not count; -inf: nothing else is left.
+        """
+        boxes = [] if self._rule.by_part else [each.box for each in self.open_events() if each.box]
+        if values is None:
+            return -math.inf if boxes else score
+        return self._localiser(values).strongest(values, boxes)
 
     def follow(self, t_ns: int, regions: tuple[Region, ...], score: float | None) -> Sighting:
         """Decide on what was found in a frame; `score` of the whole of it, None: it was not scored."""

@@ -10,7 +10,7 @@ number of regions is bounded, so that a map gone wild costs no more than a busy 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -136,10 +136,14 @@ class Localiser:
         found.sort(key=lambda region: -region.score)
         return tuple(found)
 
-    def strongest(self, values: Floats) -> float:
-        """Return the largest watched cell of a map; errors as `locate`."""
+    def strongest(self, values: Floats, without: Iterable[Box] = ()) -> float:
+        """Return the largest watched cell of a map that no box touches, -inf where none is left; errors as `locate`."""
         self._check(values)
-        return float(values.max(where=self._watched, initial=-np.inf))
+        counts, (height, width) = self._watched.copy(), values.shape
+        for left, top, right, bottom in without:
+            rows = slice(max(math.floor(top * height) - 1, 0), math.ceil(bottom * height) + 1)
+            counts[rows, max(math.floor(left * width) - 1, 0) : math.ceil(right * width) + 1] = False
+        return float(values.max(where=counts, initial=-np.inf))
 
     def _check(self, values: Floats) -> None:
         if values.shape != self._threshold.shape:

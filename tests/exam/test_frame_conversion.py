@@ -236,7 +236,7 @@ def test_too_few_normal_frames_are_refused_before_anything_is_converted(
     assert cli.main(["build", str(stills.run.path)]) == cli.EXIT_REFUSED
     said = capsys.readouterr().err
     assert "40 s of normal validation data do not support 1 false alarm a day" in said
-    assert "A run keeps 34 min 8 s of them at most: ask for 5 or more with --alarms-per-day" in said
+    assert "A run keeps 34 min 8 s of them at most: record as much and ask for 5 or more with --alarms-per-day" in said
     assert "--provisional" in said
 
 

@@ -142,8 +142,10 @@ def test_record_leaves_out_frames_of_a_camera_that_is_not_well(
     out, dark = tmp_path / "parts", scene(60, fault="dark", fault_start=30, fault_frames=20)
     words = ["record", "--config", settings(dark), "--out", str(out), "--every", "0.1s"]
     assert main(words) == 0
-    assert "left out, since the camera was not well: " in (said := capsys.readouterr().out)
-    assert " frames dark" in said
+    said = capsys.readouterr()
+    assert said.err.count("the camera is dark: frames are left out until it is well") == 1
+    assert "left out, since the camera was not well: " in said.out
+    assert " frames dark" in said.out
     lumas = [cv2.imread(str(each)).mean() for each in (out / "normal").iterdir()]
     assert 30 <= len(lumas) <= 40
     assert min(lumas) > 0.8 * max(lumas)

@@ -475,6 +475,50 @@ def test_a_network_that_fails_in_a_new_scene_costs_its_thresholds_alone() -> Non
     assert camera.pipeline.calibration.threshold == MAP_LIMIT
 
 
+def test_an_object_that_stays_while_the_light_changes_stays_an_anomaly() -> None:
+    camera = Camera(KnowsOneLight(), prefilter=LEARN)
+
+    def see(count: int, light: float = 1.0) -> Decision:
+        for _ in range(count):
+            pixels = camera.frame(light)
+            pixels[12:24, 40:48] = 250
+            last = camera.see(pixels=pixels).decision
+        return last
+
+    camera.see(11)
+    assert see(5).anomaly is True
+    see(11, light=0.5)
+    assert camera.pipeline.calibration.threshold == pytest.approx(3.5 * MAP_LIMIT, rel=0.05)
+    assert see(5, light=0.5).anomaly is True
+    assert ["anomaly", "close"] not in [step for _, *step in camera.told]
+
+
+def test_an_event_of_a_graph_without_a_map_leaves_the_bundles_threshold() -> None:
+    answers = [0.0] * 11 + [2 * SCORE_LIMIT] * 50
+    camera = Camera(Answers(*answers, has_map=False), prefilter=LEARN)
+    camera.see(11)
+    camera.see(4)
+    assert camera.see(11, light=0.5).decision.anomaly is True
+    assert camera.pipeline.calibration.threshold == SCORE_LIMIT
+
+
+def test_time_that_steps_back_while_a_scene_is_learned_does_no_harm() -> None:
+    camera = Camera(KnowsOneLight(), prefilter=LEARN)
+    camera.see(11)
+    camera.see(light=0.5)
+    camera.t_ns -= 900 * NS
+    assert camera.see(11, light=0.5).decision.anomaly is False
+    assert camera.pipeline.calibration.threshold == pytest.approx(3.5 * MAP_LIMIT, rel=0.05)
+
+
+def test_a_streaming_graph_that_fails_in_a_new_scene_begins_anew() -> None:
+    scorer = Answers(*[0.0] * 11, ScoringError("broken"), streaming=True)
+    camera = Camera(scorer, prefilter=LEARN)
+    camera.see(11)
+    camera.see(3, light=0.5)
+    assert scorer.resets == 2
+
+
 def test_a_streaming_graph_sees_a_new_scene_without_a_break() -> None:
     scorer = KnowsOneLight(streaming=True)
     camera = Camera(scorer, prefilter=LEARN, warm_up=2)

@@ -25,10 +25,12 @@ def test_what_is_missing_is_asked_to_be_recorded() -> None:
 
 
 def test_what_no_run_can_keep_is_not_asked_for() -> None:
-    with pytest.raises(Refused, match="A run keeps 34 min 8 s of them at most: ask for 5 or more with --alarms"):
+    with pytest.raises(
+        Refused, match="A run keeps 34 min 8 s of them at most: record as much and ask for 5 or more with --alarms"
+    ):
         refuse_too_short(calibration(40, 1.0), most_s=2048.0)
     refuse_too_short(calibration(2048, 5.0), most_s=2048.0)
     few_peaks = calibration(410, 250.0)
-    with pytest.raises(Refused, match="A run keeps 6 min 50 s of them at most: ask for 633 or more"):
+    with pytest.raises(Refused, match="A run keeps 6 min 50 s of them at most: record as much and ask for 633 or more"):
         refuse_provisional(few_peaks, most_s=410.0)
     refuse_provisional(few_peaks.at(alarms_per_day=633.0), most_s=410.0)

@@ -85,6 +85,8 @@ def test_the_place_of_a_run_is_looked_at_before_any_image(tmp_path: Path) -> Non
     (tmp_path / "run").write_text("mine")
     with pytest.raises(DataError, match="not a run folder: give another --out"):
         fitted(tmp_path / "absent", tmp_path / "run")
+    with pytest.raises(DataError, match="expected the name of a folder"):
+        fitted(tmp_path / "absent", Path())
 
 
 def test_validation_and_test_images_are_not_among_those_fitted_on(run: FrameRun) -> None:

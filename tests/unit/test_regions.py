@@ -97,6 +97,15 @@ def test_regions_are_ordered_by_their_score_not_by_their_strongest_cell() -> Non
     assert [region.score for region in localiser(top_share=1.0).locate(values)] == [30, 20.75]
 
 
+def test_the_strongest_cell_is_one_that_is_watched_and_in_no_box() -> None:
+    values = blank()
+    values[3, 3], values[10, 20], values[15, 30] = 40, 30, 50
+    watched = localiser(masks=(LOWER_HALF,))
+    assert watched.strongest(values) == 40
+    assert watched.strongest(values, [(0.05, 0.1, 0.12, 0.25)]) == values[:10][values[:10] < 40].max()
+    assert watched.strongest(values, [(0.0, 0.0, 1.0, 1.0)]) == -np.inf
+
+
 def test_features_are_the_mean_of_the_regions_cells() -> None:
     values, features = blank(), np.zeros((20, 40, 2), np.float32)
     values[3, 3:5] = 20

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.contract.calibration import Calibration, Grade, calibrate
 from edge_agent.contract.records import NS
 from edge_agent.vision.map_watch import Thresholds
-from edge_agent.vision.scene_thresholds import SceneScores, SceneThresholds
+from edge_agent.vision.scene_thresholds import MOST_SCORES, SceneScores, SceneThresholds
 
 
 def calibrated(middle: float, spread: float, count: int = 200, m: int = 3) -> Calibration:
@@ -35,7 +35,7 @@ def test_above_the_median_lies_the_larger_of_the_two_distances() -> None:
     narrow, wide = learned(30.0, 0.5), learned(30.0, 8.0)
     assert narrow.score.threshold == pytest.approx(30 + BUNDLE.score.threshold - 10)
     assert narrow.map.threshold == pytest.approx(300 + BUNDLE.map.threshold - 100)
-    assert wide.score.threshold > 37
+    assert wide.score.threshold == pytest.approx(30 + 2 * (BUNDLE.score.threshold - 10))
     assert {each.grade for each in (narrow.score, narrow.map, wide.score)} == {Grade.PROVISIONAL}
 
 
@@ -46,6 +46,25 @@ def test_a_threshold_is_never_lower_than_the_bundles() -> None:
 @pytest.mark.parametrize("given", [{"same_view": False}, {"count": 7}, {"since_ns": 45 * NS}])
 def test_another_view_or_too_few_frames_leave_the_bundles(given: dict[str, int]) -> None:
     assert learned(30.0, 1.0, **given) == BUNDLE
+
+
+def test_who_walks_by_while_a_scene_is_learned_does_not_count() -> None:
+    thresholds = SceneThresholds("graph", BUNDLE, None)
+    for number in range(100):
+        odd = 500.0 * (40 <= number < 46)
+        thresholds.note(number * NS, 30.0 + 0.01 * (number % 7) + odd, 300.0 + odd)
+    thresholds.learn(0, same_view=True)
+    assert thresholds.now.score.threshold == pytest.approx(30 + BUNDLE.score.threshold - 10, abs=0.1)
+    assert thresholds.now.map.threshold == pytest.approx(300 + BUNDLE.map.threshold - 100, abs=0.1)
+
+
+def test_of_a_long_time_scores_are_kept_evenly() -> None:
+    thresholds = SceneThresholds("graph", BUNDLE, None)
+    for number in range(100_000):
+        thresholds.note(number * NS, 30.0 + number * 1e-4, 300.0)
+    assert len(thresholds._scores) <= MOST_SCORES
+    thresholds.learn(0, same_view=True)
+    assert thresholds.scene.score.median == pytest.approx(35.0, abs=0.1)
 
 
 def test_reading_time_that_runs_backwards_does_no_harm() -> None:
