@@ -40,13 +40,12 @@ UNEVEN_LIGHT: Final = 0.25
 follow a lamp or a cloud more or less than the median block does."""
 
 SAME_VIEW: Final = 0.2
-"""Share of the lit blocks that may differ by more than `UNEVEN_LIGHT` between two scenes of one view: a lamp that is
-switched on throws other shadows."""
+"""Share of the lit blocks that may be anything in two scenes of one view: a lamp that is switched on throws other
+shadows, and a thing may stand there."""
 
 SAME_PATTERN: Final = 0.6
 """Deviation of luma and texture of a scene from those of another in its light, in that of its blocks from each other,
-up to which they are of one view; of two that have nothing to do with each other it is above 1. The share `SAME_VIEW` of
-the blocks that are farthest off does not count: a thing that stands there."""
+up to which they are of one view; of two that have nothing to do with each other it is above 1."""
 
 STRANGE: Final = 9.0
 """Strangeness (3 spreads) from which a block counts as covered by something that was not there."""
@@ -167,8 +166,7 @@ class Background:
         light = _light(other.mean[0], self.mean[0], self._lit)
         seen = other.mean[:, self._lit]
         apart = seen - np.minimum(light * self.mean[:, self._lit], WHITE)
-        unlike = np.count_nonzero(np.abs(apart[0]) > UNEVEN_LIGHT * seen[0]) / len(seen[0])
-        return bool(unlike <= SAME_VIEW) and all(_same_pattern(*each) for each in zip(seen, apart, strict=True))
+        return all(_same_pattern(*each) for each in zip(seen, apart, strict=True))
 
     def follow(self, features: Floats, look: Look, *, quickly: float, slowly: float) -> Background:
         """Return the scene with a frame learned into it.

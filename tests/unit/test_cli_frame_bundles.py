@@ -133,5 +133,6 @@ def test_a_bundle_for_sensors_is_not_installed_for_a_camera(
 def test_replay_of_readings_refuses_a_bundle_for_a_camera(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "r.csv").touch()
     assert main(["replay", "--bundle", str(bundle), str(tmp_path / "r.csv")]) == 1
     assert "weld.bundle: the bundle is for the frames of a camera" in capsys.readouterr().err

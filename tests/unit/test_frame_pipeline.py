@@ -453,6 +453,7 @@ def test_what_a_network_gave_for_a_scene_that_did_not_stay_is_dropped() -> None:
     camera.see(5, light=0.4)
     camera.see(2)
     assert camera.pipeline.calibration.threshold == MAP_LIMIT
+    camera.t_ns -= 900 * NS
     camera.see(11, light=0.5)
     assert camera.pipeline.calibration.threshold == pytest.approx(3.5 * MAP_LIMIT, rel=0.05)
 

@@ -133,6 +133,22 @@ def test_a_watcher_that_fails_on_a_frame_is_made_again_and_the_frame_is_counted(
     bench.run()
     assert [(each.t_ns, each.fault) for each in bench.told] == [(0, Fault.MODEL)]
     assert (bench.stream.counts.watcher_restarts, bench.stream.counts.frames_unseen) == (1, 1)
+    assert bench.settled == [False, True]
+
+
+def test_what_was_held_back_is_published_though_publishing_failed_on_the_last_frame() -> None:
+    bench = Bench(frame(0), make=lambda: Normal(poison=0))
+    settle, failures = bench.settle, [OSError("disk")]
+
+    def failing(*, end: bool = False) -> None:
+        settle(end=end)
+        if end and failures:
+            raise failures.pop()
+
+    bench.settle = failing
+    bench.run()
+    assert bench.settled == [False, True]
+    assert bench.stream.finished.is_set()
 
 
 def test_a_model_that_does_not_load_is_told_at_the_time_of_the_latest_frame() -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from edge_agent.contract.calibration import Calibration, Grade, calibrate
-from edge_agent.contract.records import NS
-from edge_agent.vision.map_watch import Thresholds
+from edge_agent.contract.decision import DecisionRule
+from edge_agent.contract.records import NS, Stage
+from edge_agent.vision.map_watch import MapWatch, Thresholds
+from edge_agent.vision.regions import LocalisationSettings
 from edge_agent.vision.scene_thresholds import MOST_SCORES, SceneScores, SceneThresholds
 
 
@@ -48,11 +50,12 @@ def test_another_view_or_too_few_frames_leave_the_bundles(given: dict[str, int])
     assert learned(30.0, 1.0, **given) == BUNDLE
 
 
-def test_who_walks_by_while_a_scene_is_learned_does_not_count() -> None:
+@pytest.mark.parametrize(("in_score", "in_map"), [(1, 1), (1, 0), (0, 1)])
+def test_who_walks_by_while_a_scene_is_learned_does_not_count(in_score: int, in_map: int) -> None:
     thresholds = SceneThresholds("graph", BUNDLE, None)
     for number in range(100):
         odd = 500.0 * (40 <= number < 46)
-        thresholds.note(number * NS, 30.0 + 0.01 * (number % 7) + odd, 300.0 + odd)
+        thresholds.note(number * NS, 30.0 + 0.01 * (number % 7) + in_score * odd, 300.0 + in_map * odd)
     thresholds.learn(0, same_view=True)
     assert thresholds.now.score.threshold == pytest.approx(30 + BUNDLE.score.threshold - 10, abs=0.1)
     assert thresholds.now.map.threshold == pytest.approx(300 + BUNDLE.map.threshold - 100, abs=0.1)
@@ -73,6 +76,24 @@ def test_reading_time_that_runs_backwards_does_no_harm() -> None:
         thresholds.note(number * NS, 30.0 + number, 300.0)
     thresholds.learn(0, same_view=True)
     assert thresholds.now.score.median == 39.5
+
+
+def test_what_an_open_event_shows_does_not_count_but_of_parts_nothing_goes_on() -> None:
+    values = np.zeros((4, 8), np.float32)
+    values[1, 2], values[3, 7] = 500.0, 50.0
+    for rule, strongest in (
+        (DecisionRule(n=1, m=1, hold_off_s=5.0), 50.0),
+        (DecisionRule(n=1, m=1, hold_off_s=0.0), 500.0),
+    ):
+        one = calibrated(100.0, 20.0, m=1)
+        settings = LocalisationSettings()
+        watch = MapWatch(
+            Thresholds(score=one, map=one), rule, 1.0, lambda: "event", settings=settings, stage=Stage.NETWORK
+        )
+        assert watch.strongest(0.0, values) == 500.0
+        watch.see(NS, 0.0, values)
+        assert watch.open_events()
+        assert watch.strongest(0.0, values) == strongest
 
 
 def test_what_was_kept_serves_the_same_graph_and_rule_alone() -> None:

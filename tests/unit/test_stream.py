@@ -263,13 +263,6 @@ def test_the_block_a_watcher_fails_on_is_counted_as_dropped() -> None:
     assert bench.stream.counts.readings_dropped == 3
 
 
-def test_what_was_held_back_is_published_though_a_watcher_fails_on_the_last_block() -> None:
-    bench = Bench(rows(0), rows(1, 1, 666), make=Poisoned)
-    bench.run()
-    assert bench.sink.settled[-1] is True
-    assert bench.sink.faults() == [None, Fault.MODEL]
-
-
 def test_a_watcher_that_failed_leaves_no_stale_state() -> None:
     bench = Bench(rows(0), rows(1, 1, 666), rows(2), make=Poisoned)
     bench.run()
