@@ -51,9 +51,21 @@ class SceneScores:
     map: Calibration
 
     def serves(self, sha256: str, bundle: Thresholds) -> bool:
-        """Whether they are of this graph and for the rule of its bundle."""
+        """Whether they are of this graph, for the rule of its bundle, and give thresholds for what is asked now."""
         rules = {(each.n, each.m) for each in (self.score, self.map, bundle.score, bundle.map)}
+        try:
+            self.above(bundle)
+        except ValueError:
+            return False
         return self.sha256 == sha256 and len(rules) == 1
+
+    def above(self, bundle: Thresholds) -> Thresholds:
+        """Return the less sensitive of the bundle's thresholds and these.
+
+        Raises:
+            ValueError: they are beyond any number for what is asked now.
+        """
+        return Thresholds(score=_higher(bundle.score, self.score), map=_higher(bundle.map, self.map))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `json.dumps` writes."""
@@ -77,7 +89,8 @@ class SceneThresholds:
     Args:
         sha256: of the graph.
         bundle: its thresholds, for what the device asks.
-        kept: those of the scene that is watched; of another graph or for another rule they are not used.
+        kept: those of the scene that is watched; of another graph, for another rule or out of all bounds they are not
+            used.
     """
 
     def __init__(self, sha256: str, bundle: Thresholds, kept: SceneScores | None) -> None:
@@ -90,11 +103,7 @@ class SceneThresholds:
     @property
     def now(self) -> Thresholds:
         """What holds now."""
-        if self.scene is None:
-            return self._bundle
-        return Thresholds(
-            score=_higher(self._bundle.score, self.scene.score), map=_higher(self._bundle.map, self.scene.map)
-        )
+        return self._bundle if self.scene is None else self.scene.above(self._bundle)
 
     def note(self, t_ns: int, score: float, strongest: float) -> None:
         """Take in what a frame of a scene that is being learned gives: its score and the largest cell of its map."""

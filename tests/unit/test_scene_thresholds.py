@@ -104,6 +104,12 @@ def test_what_was_kept_serves_the_same_graph_and_rule_alone() -> None:
     assert SceneThresholds("graph", BUNDLE, replace(kept, map=calibrated(300.0, 20.0, m=5))).now == BUNDLE
 
 
+def test_what_was_kept_is_dropped_where_it_gives_no_threshold() -> None:
+    kept = SceneScores(sha256="graph", score=calibrated(1e303, 1e303), map=calibrated(300.0, 20.0))
+    asked = Thresholds(score=BUNDLE.score.at(k=1e6), map=BUNDLE.map)
+    assert SceneThresholds("graph", asked, kept).now == asked
+
+
 def test_the_factor_that_the_device_asks_now_counts() -> None:
     kept = SceneScores(sha256="graph", score=calibrated(30.0, 2.0), map=calibrated(300.0, 20.0))
     asked = Thresholds(score=BUNDLE.score.at(k=3.0), map=BUNDLE.map.at(k=3.0))
