@@ -117,6 +117,14 @@ def bundle(tmp_path: Path) -> Path:
     return path
 
 
+def install_broken(folder: Path, bundle: Path, **change: Any) -> None:
+    """Install a bundle, and after it version 9.9.9, of which no graph runs."""
+    slots, broken = Slots(folder / "slots"), folder / "new.bundle"
+    broken.write_bytes(bundle_bytes({"version": "9.9.9", **change}))
+    slots.install(bundle)
+    slots.install(broken)
+
+
 def test_without_a_bundle_the_scene_is_learned_and_watched(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     assert bench.see().fault is Fault.CALIBRATING
@@ -163,10 +171,7 @@ def test_a_rate_that_is_asked_is_never_promised_of_an_edge_tpu(bundle: Path, gra
 
 
 def test_the_bundle_before_watches_where_no_graph_of_the_installed_one_runs(tmp_path: Path, bundle: Path) -> None:
-    slots, broken = Slots(tmp_path / "slots"), tmp_path / "new.bundle"
-    broken.write_bytes(bundle_bytes({"version": "9.9.9"}))
-    slots.install(bundle)
-    slots.install(broken)
+    install_broken(tmp_path, bundle)
     bench = Bench(tmp_path, decision=NOTHING_IS_STRANGE)
     state = bench.see()
     assert (state.anomaly, state.fault) == ("OFF", None)
@@ -175,10 +180,7 @@ def test_the_bundle_before_watches_where_no_graph_of_the_installed_one_runs(tmp_
 
 
 def test_alerts_of_the_bundle_before_are_held_against_its_own_zones(tmp_path: Path, bundle: Path) -> None:
-    slots, broken = Slots(tmp_path / "slots"), tmp_path / "new.bundle"
-    broken.write_bytes(bundle_bytes({"version": "9.9.9", "input": {**strict_json.plain(INPUT), "zones": []}}))
-    slots.install(bundle)
-    slots.install(broken)
+    install_broken(tmp_path, bundle, input={**strict_json.plain(INPUT), "zones": []})
     bench = Bench(tmp_path, decision=DecisionSettings(k=1.0))
     pixels = np.random.default_rng(0).integers(0, 60, (72, 96, 3), np.uint8)
     pixels[40:] += 190
@@ -208,10 +210,7 @@ def test_a_watcher_made_again_runs_the_graph_that_was_chosen_unless_it_does_not_
 
 
 def test_a_watcher_made_again_says_why_the_bundle_before_watches(tmp_path: Path, bundle: Path) -> None:
-    slots, broken = Slots(tmp_path / "slots"), tmp_path / "new.bundle"
-    broken.write_bytes(bundle_bytes({"version": "9.9.9"}))
-    slots.install(bundle)
-    slots.install(broken)
+    install_broken(tmp_path, bundle)
     bench = Bench(tmp_path, decision=NOTHING_IS_STRANGE)
     bench.watched._make_watcher()
     assert "9.9.9" in bench.see().detail
